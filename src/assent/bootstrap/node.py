@@ -1,0 +1,206 @@
+"""One node: everything wired together, alive for the length of an `async with`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from assent.bootstrap.anchors import AnchorFile
+from assent.bootstrap.keys import log_identity
+from assent.bootstrap.system import SystemClock, SystemEntropy
+from assent.execution.adapters.files import FileLane
+from assent.execution.adapters.http import HttpLane
+from assent.execution.adapters.process import ProcessLane
+from assent.execution.carry import Executor
+from assent.execution.grants import GrantGate
+from assent.execution.orders import FileOrder, HttpOrder, ProcessOrder
+from assent.execution.ports import Lane
+from assent.execution.seals import SealKey
+from assent.ledger.adapters.sqlite import SqliteLedger
+from assent.ledger.adapters.sqlite_log import LogBook
+from assent.ledger.adapters.sqlite_verify import SqliteVerifier
+from assent.ledger.commands import OpenLog, ReleaseLease, RenewLease, TakeLease
+from assent.ledger.connectors import BUILTIN, catalogue
+from assent.ledger.dispatch import Dispatcher
+from assent.ledger.operations import Operation, Place
+from assent.operations.gate import Gate
+from assent.operations.policies import Policies
+from assent.operations.recovery import Recovery
+from assent.operations.reviews import Reviews
+from assent.operations.timelines import Timelines
+from assent.operations.verification import Verification
+from assent.policy.activation import check
+from assent.policy.bundle import Bundle
+from assent.policy.engine import Engine
+from assent.policy.grants import Mint
+from assent.policy.principals import KnownPrincipal
+from assent.primitives.clock import Clock, Entropy
+from assent.primitives.ids import IdSource, NodeId, TenantId
+from assent.primitives.leases import SYSTEM, Fence
+from assent.storage.adapters.liveness import Liveness
+from assent.storage.adapters.sqlite import SqliteDatabase
+
+LEASE_TTL_MS = 15_000
+HEARTBEAT_S = 4.0
+DATABASE_NAME = "assent.db"
+
+
+class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node is made of: where its data and workspace are, which tenants it serves, who is known."""
+
+    data: Path
+    workspace: Path
+    tenants: tuple[TenantId, ...]
+    principals: tuple[KnownPrincipal, ...]
+    operations: tuple[Operation, ...] = BUILTIN
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """A running node's use cases."""
+
+    id: NodeId
+    gate: Gate
+    reviews: Reviews
+    recovery: Recovery
+    policies: Policies
+    timelines: Timelines
+    verification: Verification
+    operations: Mapping[str, Operation]
+    anchors: AnchorFile
+    place: Place
+
+
+@asynccontextmanager
+async def open_node(
+    blueprint: Blueprint,
+    *,
+    clock: Clock | None = None,
+    entropy: Entropy | None = None,
+    lanes: Mapping[type, Lane] | None = None,
+) -> AsyncIterator[Node]:
+    """Open the database, take the lease, fence out the dead, and serve until the block ends.
+
+    Raises:
+        Unavailable: the database or its key cannot be used.
+    """
+    clock = clock or SystemClock()
+    entropy = entropy or SystemEntropy()
+    ids = IdSource(clock, entropy)
+    data = blueprint.data
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    identity = log_identity(data / "keys", entropy=entropy)
+    anchors = AnchorFile(data / "checkpoints.txt")
+    book = LogBook(signer=identity.signer, log_id=identity.log_id, keep=anchors.keep)
+    store = SqliteLedger(SqliteDatabase(data / DATABASE_NAME, clock=clock), book=book)
+    liveness = Liveness(data / "nodes")
+    node_id = ids.node()
+    store.open()
+    try:
+        liveness.hold(node_id)
+        fence = Fence(node=node_id, number=1)
+        await store.apply(TakeLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS))
+        seal = SealKey(entropy(32))
+        executor = Executor(lanes=lanes or _lanes(clock, data), gate=GrantGate(seal), clock=clock)
+        operations = catalogue(blueprint.operations)
+        node = _wire(
+            blueprint,
+            store=store,
+            executor=executor,
+            operations=operations,
+            mint=Mint(seal),
+            fence=fence,
+            ids=ids,
+            clock=clock,
+            entropy=entropy,
+            liveness=liveness,
+            anchors=anchors,
+            verifier=SqliteVerifier(data / DATABASE_NAME, key=identity.signer.key.encode(), clock=clock),
+        )
+        for tenant in blueprint.tenants:
+            await store.apply(OpenLog(tenant=tenant))
+        await node.recovery.fence_out_the_dead()
+        heartbeat = asyncio.ensure_future(_beat(store, fence))
+        try:
+            yield node
+        finally:
+            heartbeat.cancel()
+            await asyncio.wait([heartbeat])
+            await executor.close()
+            await store.apply(ReleaseLease(tenant=SYSTEM, fence=fence))
+    finally:
+        store.close()
+        liveness.release(node_id)
+
+
+def _wire(
+    blueprint: Blueprint,
+    *,
+    store: SqliteLedger,
+    executor: Executor,
+    operations: Mapping[str, Operation],
+    mint: Mint,
+    fence: Fence,
+    ids: IdSource,
+    clock: Clock,
+    entropy: Entropy,
+    liveness: Liveness,
+    anchors: AnchorFile,
+    verifier: SqliteVerifier,
+) -> Node:
+    contracts = {name: operation.contract for name, operation in operations.items()}
+    principals = blueprint.principals
+    policies = Policies(
+        store=store,
+        build=lambda text: Engine(bundle=Bundle(text=text), contracts=contracts, principals=principals),
+        check=lambda text: check(text, contracts=contracts, principals=principals),
+    )
+    place = Place(workspace=str(blueprint.workspace))
+    gate = Gate(
+        store=store,
+        dispatcher=Dispatcher(store=store, executor=executor, clock=clock, entropy=entropy),
+        policies=policies,
+        mint=mint,
+        operations=operations,
+        place=place,
+        fence=fence,
+        ids=ids,
+        clock=clock,
+        entropy=entropy,
+    )
+    return Node(
+        id=fence.node,
+        gate=gate,
+        reviews=Reviews(store=store, gate=gate, entropy=entropy),
+        recovery=Recovery(
+            store=store,
+            gate=gate,
+            operations=operations,
+            is_dead=liveness.is_dead,
+            node=fence.node,
+            entropy=entropy,
+        ),
+        policies=policies,
+        timelines=Timelines(store=store),
+        verification=Verification(verifier=verifier),
+        operations=operations,
+        anchors=anchors,
+        place=place,
+    )
+
+
+def _lanes(clock: Clock, data: Path) -> dict[type, Lane]:
+    return {
+        ProcessOrder: ProcessLane(clock=clock, state_dir=data / "sandbox"),
+        HttpOrder: HttpLane(clock=clock),
+        FileOrder: FileLane(clock=clock),
+    }
+
+
+async def _beat(store: SqliteLedger, fence: Fence) -> None:
+    """Renew the lease until it is lost. Once lost nothing more is accepted: every accept proves the fence."""
+    while await store.apply(RenewLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS)):  # noqa: ASYNC110
+        await asyncio.sleep(HEARTBEAT_S)

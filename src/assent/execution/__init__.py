@@ -1,0 +1,1 @@
+"""Acts, knows no meaning: orders, lanes, targets, sandboxes, evidence."""

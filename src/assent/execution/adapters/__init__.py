@@ -1,0 +1,1 @@
+"""Concrete lanes and sandboxes; only bootstrap and testing name them."""

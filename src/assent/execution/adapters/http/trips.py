@@ -1,0 +1,153 @@
+"""A trip: one order on its way through its hops, and how each way off the road is called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from assent.execution import exchanges, headers
+from assent.execution.bodies import shown
+from assent.execution.exchanges import Hop, Judgement
+from assent.execution.orders import HttpOrder
+from assent.execution.outcomes import Ending
+from assent.execution.urls import Url, parse_url, redirect_target
+from assent.primitives.digests import Digest, digest
+from assent.primitives.errors import Refused, Unavailable
+
+if TYPE_CHECKING:
+    import httpcore2
+
+    from assent.execution.adapters.http.wire import Wire
+
+_LIMIT_OF = {"too_much": "output_bytes_max", "head_too_long": "head_bytes"}
+
+
+class Trip:
+    """One order on its way: the request of the current hop, what has come back, and what has been seen.
+
+    `sent` tells whether a byte of the current hop's request may have left, `acted` whether an earlier hop may have
+    changed something.
+    """
+
+    url: Url
+
+    def __init__(self) -> None:
+        self.method = ""
+        self.fields: headers.Fields = ()
+        self.body = b""
+        self.hops: list[Hop] = []
+        self.acted = False
+        self.sent = False
+        self._forget_answer()
+
+    def _forget_answer(self) -> None:
+        self.status = 0
+        self.answer_fields: list[tuple[bytes, bytes]] = []
+        self.received = bytearray()
+
+    def prepare(self, order: HttpOrder) -> None:
+        """Check the order's own words and make them the first request.
+
+        Raises:
+            Malformed: `method_refused`, `header_refused`, `url_refused`, `host_refused`, `port_refused`.
+        """
+        self.method = headers.check_method(order.method)
+        self.fields = headers.check_fields(order.headers, idempotency_key=order.idempotency_key)
+        self.body = order.body
+        self.url = parse_url(order.url)
+
+    def next_hop(self) -> Hop:
+        """Open the page for the hop that begins."""
+        url = self.url
+        self.hops.append(Hop(method=self.method, scheme=url.scheme, host=url.host.text, port=url.port))
+        self.sent = False
+        return self.hops[-1]
+
+    def credentials(self) -> Digest:
+        """A digest over the secret headers, so that connections are shared only under the same credentials."""
+        secret = [(name.lower(), value) for name, value in self.fields if headers.is_secret(name)]
+        return digest(msgspec.json.encode(secret))
+
+    def note_head(self, response: httpcore2.Response) -> None:
+        """Take down status and headers.
+
+        Raises:
+            Unavailable: this is no answer to use (`cut_short`, `head_too_long`).
+        """
+        self._forget_answer()
+        self.status = self.hops[-1].status = response.status
+        self.answer_fields = response.headers
+        if response.status < 200:
+            raise Unavailable("cut_short", f"the server switched protocols unasked ({response.status})")
+        if len(response.headers) > headers.FIELDS_MAX:
+            raise Unavailable("head_too_long", f"the answer has more than {headers.FIELDS_MAX} headers")
+
+    def leave(self, wire: Wire) -> None:
+        """Take over what the connection counted, before it is given back."""
+        self.sent = wire.sent
+        self.hops[-1].bytes_in, self.hops[-1].bytes_out = wire.counted()
+
+    def follow(self, location: bytes, *, redirects_max: int) -> None:
+        """Make the redirect's target the next request.
+
+        Raises:
+            Refused: it leads nowhere the lane goes, or there were too many (`redirect_refused`).
+        """
+        self.acted = self.acted or exchanges.may_have_acted(self.method, self.status)
+        if len(self.hops) > redirects_max:
+            raise Refused("redirect_refused", f"more than {redirects_max} redirects", hint="raise `redirects_max`")
+        try:
+            target = redirect_target(self.url, location)
+        except Refused as error:
+            raise Refused("redirect_refused", error.message, hint=error.hint) from error
+        method = exchanges.next_method(self.method, self.status)
+        kept = method == self.method
+        self.fields = headers.after_redirect(self.fields, same_origin=target.origin == self.url.origin, keeps_body=kept)
+        self.body = self.body if kept else b""
+        self.method, self.url = method, target
+
+    def answered(self) -> Judgement:
+        """A whole answer came."""
+        retry_after = headers.field(self.answer_fields, b"retry-after") is not None
+        return exchanges.judge_answer(method=self.method, status=self.status, retry_after=retry_after, acted=self.acted)
+
+    def refused(self, error: Refused) -> Judgement:
+        """The answer was no before a byte of this hop was sent."""
+        ending = exchanges.judge_break(method=self.method, sent=False, status=0, acted=self.acted)
+        code = error.code
+        if len(self.hops) > 1 and code in {"host_refused", "address_refused"}:
+            code = "redirect_refused"
+        if self.hops and not self.hops[-1].status:
+            self.hops[-1].verdict = error.code
+        limit = "redirects_max" if code == "redirect_refused" and error.hint == "raise `redirects_max`" else ""
+        return Judgement(ending=ending, code=code, message=str(error), limit=limit)
+
+    def unavailable(self, error: Unavailable) -> Judgement:
+        """Nobody there, or something broke on the way."""
+        if not self.sent:
+            self.hops[-1].verdict = "unreachable"
+            ending = exchanges.judge_break(method=self.method, sent=False, status=0, acted=self.acted)
+            return Judgement(ending=ending, code="unreachable", message=str(error))
+        limit = _LIMIT_OF.get(error.code, "")
+        judgement = self.broken("output_limit" if limit else "cut_short", str(error), limit=limit)
+        if judgement.code == "cut_short" and judgement.ending is Ending.UNKNOWN:
+            return msgspec.structs.replace(judgement, code="no_answer")
+        return judgement
+
+    def broken(self, code: str, message: str, *, limit: str = "") -> Judgement:
+        """It ended without a whole answer, maybe after the request was sent."""
+        ending = exchanges.judge_break(method=self.method, sent=self.sent, status=self.status, acted=self.acted)
+        if self.sent and ending is Ending.UNKNOWN:
+            message += "; the request may have been carried out"
+        return Judgement(ending=ending, code=code, message=message, limit=limit)
+
+    def value(self, *, whole: bool) -> dict[str, Any]:
+        """What the caller gets; the body only when it is `whole`."""
+        if not self.status:
+            return {}
+        fields = headers.shown_fields(self.answer_fields)
+        value: dict[str, Any] = {"status": self.status, "headers": fields}
+        if whole:
+            value["body"] = shown(bytes(self.received), content_type=fields.get("content-type", ""))
+        return value

@@ -1,0 +1,209 @@
+# ruff: noqa: ARG001, D103, S606, T201, UP031 - each attack is named for what it does and all take the same target; it runs bare
+"""The attacks of the self-test, tried from inside. Stand-alone: its text is handed to an interpreter in the sandbox.
+
+It prints one JSON object: for each attack, what happened. `won` means that the attack worked as far as the attacker
+can tell; the supervisor also looks from outside. Every attack is harmless where it succeeds (a value is written back
+unchanged, the victim is ours), because the self-test also runs where nothing is confined.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import platform
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+_ARM = platform.machine() == "aarch64"
+_PTRACE, _UNSHARE, _MOUNT, _BPF, _KEYCTL = (117, 97, 40, 280, 219) if _ARM else (101, 272, 165, 321, 250)
+_IO_URING_SETUP = 425
+_CLONE_NEWUSER, _PTRACE_ATTACH, _TIOCSTI = 0x10000000, 16, 0x5412
+_SECONDS = 0.2
+_ATTEMPTS_MAX = 400
+_libc = ctypes.CDLL(None, use_errno=True)
+
+Target = dict[str, Any]
+
+
+def read_canary(target: Target) -> bool:
+    with open(target["canary"]) as file:
+        return bool(file.read())
+
+
+def write_canary(target: Target) -> bool:
+    fd = os.open(target["canary"], os.O_WRONLY | os.O_APPEND)  # and never create it: /tmp may be the sandbox's own
+    return os.write(fd, b"touched") > 0
+
+
+def follow_link(target: Target) -> bool:
+    link = os.path.join(target["workspace"], "link")
+    os.symlink(target["canary"], link)
+    with open(link) as file:
+        return bool(file.read())
+
+
+def write_where_only_landlock_forbids(target: Target) -> bool:
+    """/proc is mounted writable and this file is ours: nothing but Landlock is in the way."""
+    with open("/proc/self/comm", "w") as file:
+        file.write("renamed")
+    return True
+
+
+def connect_tcp(target: Target) -> bool:
+    socket.create_connection(("127.0.0.1", target["tcp"]), _SECONDS).close()
+    return True
+
+
+def send_udp(target: Target) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        return bool(one.sendto(b"hello", ("127.0.0.1", target["udp"])))
+
+
+def connect_abstract(target: Target) -> bool:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.connect("\0" + target["abstract"])
+    return True
+
+
+def connect_path(target: Target) -> bool:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.connect(target["path_socket"])
+    return True
+
+
+def read_environment_of_victim(target: Target) -> bool:
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError), open("/proc/%s/environ" % name, "rb") as file:
+            if target["marker"].encode() in file.read():
+                return True
+    return False
+
+
+def trace_victim(target: Target) -> bool:
+    return _raw(_PTRACE, _PTRACE_ATTACH, target["victim"], 0, 0)
+
+
+def signal_victim(target: Target) -> bool:
+    os.kill(target["victim"], 0)
+    return b"sleep" in open("/proc/%d/cmdline" % target["victim"], "rb").read()
+
+
+def nest_user_namespace(target: Target) -> bool:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if _libc.syscall(ctypes.c_long(_UNSHARE), ctypes.c_long(_CLONE_NEWUSER)) == 0 else 1)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def mount_something(target: Target) -> bool:
+    return _raw(_MOUNT, b"none", b"/tmp", b"tmpfs", 0, 0)
+
+
+def set_up_io_uring(target: Target) -> bool:
+    return _raw(_IO_URING_SETUP, 1, ctypes.create_string_buffer(512))
+
+
+def call_bpf(target: Target) -> bool:
+    return _raw(_BPF, 0, ctypes.create_string_buffer(128), 128)
+
+
+def call_keyctl(target: Target) -> bool:
+    return _raw(_KEYCTL, 0, -3, 0)  # KEYCTL_GET_KEYRING_ID of the session
+
+
+def inject_into_terminal(target: Target) -> bool:
+    try:
+        fcntl.ioctl(0, _TIOCSTI, b"x")
+    except OSError as error:
+        return error.errno != errno.EPERM  # "not a terminal" would mean that the filter let it through
+    return True
+
+
+def write_core_pattern(target: Target) -> bool:
+    with open("/proc/sys/kernel/core_pattern", "r+") as file:
+        same = file.read()
+        file.seek(0)
+        file.write(same)
+    return True
+
+
+def make_set_user_id_file(target: Target) -> bool:
+    path = os.path.join(target["workspace"], "set-id")
+    with open(path, "w"):
+        pass
+    with contextlib.suppress(OSError):
+        os.chmod(path, 0o4755)  # noqa: S103 - the attack
+    with contextlib.suppress(OSError):
+        os.close(os.open(path + "-2", os.O_CREAT | os.O_WRONLY, 0o6755))
+    return any(os.path.exists(one) and os.stat(one).st_mode & 0o6000 for one in (path, path + "-2"))
+
+
+def fork_bomb(target: Target) -> bool:
+    """Fork until refused; more processes than the limit means it does not hold."""
+    children: list[int] = []
+    with contextlib.suppress(OSError):
+        while len(children) < _ATTEMPTS_MAX:
+            child = os.fork()
+            if child == 0:
+                signal.pause()
+            children.append(child)
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    return len(children) > int(target["processes_max"])
+
+
+def memory_bomb(target: Target) -> bool:
+    try:
+        return bool(bytearray(2 * target["memory_bytes_max"]))
+    except MemoryError:
+        return False
+
+
+def leave_daemon(target: Target) -> bool:
+    """A double-forked daemon in a session of its own that ignores SIGTERM and holds the output open."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            os.execv(
+                sys.executable, [sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)", target["marker"]]
+            )
+        os._exit(0)
+    os.wait()
+    return False  # only the look from outside can tell
+
+
+ATTACKS = (
+    read_canary, write_canary, follow_link, write_where_only_landlock_forbids, connect_tcp, send_udp, connect_abstract,
+    connect_path, read_environment_of_victim, trace_victim, signal_victim, nest_user_namespace, mount_something,
+    set_up_io_uring, call_bpf, call_keyctl, inject_into_terminal, write_core_pattern, make_set_user_id_file, fork_bomb,
+    memory_bomb, leave_daemon,
+)  # fmt: skip
+
+
+def _raw(number: int, *arguments: Any) -> bool:
+    words = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
+    if _libc.syscall(ctypes.c_long(number), *words) >= 0:
+        return True
+    # Any answer but "not permitted" comes from the call itself: it was reached.
+    return ctypes.get_errno() not in (errno.EPERM, errno.EACCES, errno.ENOSYS)
+
+
+def _tried(attack: Callable[[Target], bool], target: Target) -> dict[str, Any]:
+    try:
+        return {"won": attack(target), "said": ""}
+    except BaseException as error:  # noqa: BLE001 - whatever stopped it is the answer
+        return {"won": False, "said": "%s: %s" % (type(error).__name__, error)}
+
+
+if __name__ == "__main__":
+    _target = json.loads(sys.argv[1])
+    print(json.dumps({attack.__name__: _tried(attack, _target) for attack in ATTACKS}))

@@ -1,0 +1,117 @@
+"""The last resort, `local-weak`: the program runs as you and sees your files and network; only its end is assured.
+
+What it still gives: its own session, resource limits, no inherited environment, no_new_privs, and a watcher that ends
+everything the program started (`stage.py`). Its class is `local-weak`, so every floor above that refuses it. It is
+never root: where Assent is root the program runs as the workspace's owner, and a workspace of root's is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterable
+
+from assent.execution.adapters.sandboxes import attest
+from assent.execution.adapters.sandboxes.image import Image, Workspace, resource_limits
+from assent.execution.adapters.sandboxes.launches import Launch
+from assent.execution.adapters.sandboxes.staging import collect, start_stage
+from assent.execution.adapters.sandboxes.streams import Streams
+from assent.execution.attestations import Attestation, Known, Property
+from assent.execution.orders import ProcessOrder
+from assent.primitives.errors import Unavailable
+
+NAME = "local-weak"
+NOBODY = 65_534
+_OPEN = ("files", "network", "syscall-filter", "private-root", "capabilities", "process-namespace", "user-namespace")
+
+
+class LocalWeak:
+    """Runs programs unconfined but bounded and watched."""
+
+    name = NAME
+
+    def __init__(self, *, image: Image) -> None:
+        self._image = image
+        self._started: set[subprocess.Popen[bytes]] = set()
+
+    @property
+    def uid(self) -> int:
+        """See `Mechanism.uid`; where Assent is root it is the workspace's owner, for trials `NOBODY`."""
+        return os.geteuid() or NOBODY
+
+    @property
+    def alive(self) -> bool:
+        """Nothing of ours keeps these runs alive: always."""
+        return True
+
+    async def launch(self, order: ProcessOrder, streams: Streams) -> Launch:
+        """See `Mechanism.launch`."""
+        await self._collect_ended()
+        workspace = await asyncio.to_thread(self._image.workspace, order)
+        uid, gid = _user(workspace)
+        spec = self._image.specification(order, uid=uid, gid=gid, sources={}, workspace=workspace)
+        spec["drop_to"] = (uid, gid) if os.geteuid() == 0 else None
+        spec["env"] = {**spec["env"], "HOME": order.workspace, **order.env}
+        spec["limits"] = await asyncio.to_thread(_limits, order, uid)
+        stage = await start_stage("weak", spec, streams)
+        self._started.add(stage.process)
+        pid = stage.process.pid
+        launch = Launch(
+            gate=stage.gate, init_pid=pid, init_pidfd=os.pidfd_open(pid), program_pid=stage.program_pid, by_asking=True
+        )
+        launch.details = {"uid": uid, "limits": spec["limits"]}
+        return launch
+
+    def attest(self, launch: Launch, order: ProcessOrder) -> Attestation:  # noqa: ARG002 - the limits came with the launch
+        """See `Mechanism.attest`."""
+        pid = str(launch.program_pid)
+        status = attest.status_of(pid)
+        uids = status.get("Uid", "").split()
+        as_user = uids == [str(launch.details["uid"])] * 4 and uids[0] != "0"
+        properties = {name: Property(value="as on the host", known=Known.ABSENT) for name in _OPEN}
+        properties["user"] = Property(
+            value=f"uid {uids[0] if uids else '?'}", known=Known.OBSERVED if as_user else Known.ABSENT
+        )
+        properties["no-new-privileges"] = attest.privileges(status)["no-new-privileges"]
+        properties["limits"] = attest.limits(pid, launch.details["limits"])
+        properties["environment"] = attest.environment(pid)
+        properties["tree-death"] = Property(value="watched by a subreaper", known=Known.CONFIGURED)
+        return Attestation(mechanism=NAME, properties=properties)
+
+    async def close(self) -> None:
+        """Collect every watcher; each ends when its gate is closed."""
+        for process in self._started:
+            await collect(process)
+        self._started.clear()
+
+    async def _collect_ended(self) -> None:
+        for process in [one for one in self._started if one.poll() is not None]:
+            self._started.discard(process)
+            await collect(process)
+
+
+def _user(workspace: Workspace) -> tuple[int, int]:
+    if os.geteuid() != 0:
+        return os.getuid(), os.getgid()
+    if workspace.uid == 0 or workspace.gid == 0:
+        raise Unavailable(
+            "sandbox_failed", f"without a sandbox nothing runs as root, and `{workspace.path}` belongs to root",
+            hint="give the workspace to an ordinary user",
+        )  # fmt: skip
+    return workspace.uid, workspace.gid
+
+
+def _limits(order: ProcessOrder, uid: int) -> dict[str, int]:
+    """Without a user namespace the process limit counts all of the user's tasks: allow the order's share on top."""
+    return {**resource_limits(order.limits), "RLIMIT_NPROC": sum(_tasks_of(uid)) + order.limits.processes_max + 1}
+
+
+def _tasks_of(uid: int) -> Iterable[int]:
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                if os.stat(f"/proc/{name}").st_uid == uid:
+                    yield len(os.listdir(f"/proc/{name}/task"))
+            except OSError:
+                continue

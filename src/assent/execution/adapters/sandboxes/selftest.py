@@ -1,0 +1,258 @@
+"""The self-test of a node: the lane is attacked from inside by real programs, and the outcome is checked from outside.
+
+A zero return code proves nothing, so every attack has a witness where it can have one: a canary file, live listeners
+that count their visitors, a victim process that must stay alive, a scan of /proc for a daemon that must be gone. The
+result is kept under the state folder, keyed by everything it depends on: kernel, boot, user, the sources of the
+sandbox, the limits used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from assent.execution.orders import Limits, ProcessOrder
+from assent.execution.outcomes import Outcome
+from assent.primitives.clock import Clock
+from assent.primitives.digests import Digest, digest
+from assent.primitives.errors import Unavailable
+
+LIMITS = Limits(wall_ms=20_000, memory_bytes_max=134_217_728, processes_max=24, cpu_s_max=10, file_bytes_max=16_777_216)
+_CARRY = Callable[[ProcessOrder], Awaitable[Outcome]]
+# What each attack is about: the property that it confirms or breaks.
+PROPERTY_OF = {
+    "read_canary": "files", "write_canary": "files", "follow_link": "files",
+    "write_where_only_landlock_forbids": "landlock", "connect_tcp": "network", "send_udp": "network",
+    "connect_abstract": "network", "connect_path": "network", "read_environment_of_victim": "process-namespace",
+    "trace_victim": "process-namespace", "signal_victim": "process-namespace",
+    "nest_user_namespace": "syscall-program", "mount_something": "syscall-program",
+    "set_up_io_uring": "syscall-program",
+    "call_bpf": "syscall-program", "call_keyctl": "syscall-program", "inject_into_terminal": "syscall-program",
+    "make_set_user_id_file": "syscall-program", "write_core_pattern": "user", "fork_bomb": "limits",
+    "memory_bomb": "limits", "shared_memory_bomb": "limits", "leave_daemon": "tree-death",
+}  # fmt: skip
+# Shared pages count against no process's data limit: only the sum over the tree can stop this one.
+_SHARED_BOMB = (
+    "import mmap, time\nm = mmap.mmap(-1, 2 * {size})\n"
+    "for i in range(0, len(m), 4096): m[i] = 1\ntime.sleep(1)\nprint('held')"
+)
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """One attack: whether the sandbox held, which property that speaks about, and what was seen."""
+
+    name: str
+    property: str
+    held: bool
+    seen: str = ""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The probes of one mechanism on this node."""
+
+    mechanism: str
+    key: Digest
+    taken_at_ms: int
+    duration_ms: int
+    probes: tuple[Probe, ...]
+
+    @property
+    def held(self) -> bool:
+        """Whether every probe was withstood."""
+        return all(probe.held for probe in self.probes)
+
+    @property
+    def verdict(self) -> dict[str, bool]:
+        """For each property that was attacked: whether all attacks on it failed."""
+        names = {probe.property for probe in self.probes}
+        return {name: all(p.held for p in self.probes if p.property == name) for name in names}
+
+
+async def run(carry: _CARRY, *, mechanism: str, clock: Clock, victim_uid: int) -> Report:
+    """Attack. `victim_uid` is the user that the sandbox's programs have: the victim gets the same, the hardest case.
+
+    Raises:
+        Unavailable: the attacking program itself could not be run.
+    """
+    wall_ms, started_ns = clock.now_ms(), clock.monotonic_ns()
+    scene = await asyncio.to_thread(_Scene, victim_uid)
+    try:
+        attacked = await carry(scene.order(_attack_text(), json.dumps(scene.target)))
+        probes = _compared(attacked, await asyncio.to_thread(scene.witness))
+        shared = await carry(scene.order(_SHARED_BOMB.format(size=LIMITS.memory_bytes_max)))
+    finally:
+        await asyncio.to_thread(scene.clear)
+    probes.append(_probe("shared_memory_bomb", held=shared.code == "memory_limit", seen=shared.code))
+    duration_ms = (clock.monotonic_ns() - started_ns) // 1_000_000
+    key = node_key(mechanism)
+    return Report(mechanism=mechanism, key=key, taken_at_ms=wall_ms, duration_ms=duration_ms, probes=tuple(probes))
+
+
+def node_key(mechanism: str) -> Digest:
+    """A digest over everything a result depends on."""
+    sources = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        sources.update(path.read_bytes())
+    facts = [
+        mechanism,
+        platform.release(),
+        _boot_id(),
+        str(os.geteuid()),
+        sources.hexdigest(),
+        sys.version,
+        repr(LIMITS),
+    ]
+    return digest("\n".join(facts).encode())
+
+
+def cached(state_dir: Path, mechanism: str) -> Report | None:
+    """The kept result for `mechanism`, if it was taken on just this node as it is now."""
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        report = msgspec.json.decode(_file(state_dir, mechanism).read_bytes(), type=Report)
+        return report if report.key == node_key(mechanism) else None
+    return None
+
+
+def keep(state_dir: Path, report: Report) -> None:
+    """Keep a result, whole or not at all."""
+    state_dir.mkdir(parents=True, exist_ok=True)
+    path = _file(state_dir, report.mechanism)
+    draft = path.with_suffix(f".{secrets.token_hex(4)}")
+    draft.write_bytes(msgspec.json.encode(report))
+    draft.replace(path)
+
+
+class _Scene:
+    """A folder with a canary beside the workspace, listeners that count, and a victim."""
+
+    def __init__(self, victim_uid: int) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="assent-selftest-")).resolve()
+        self.marker = secrets.token_hex(12)
+        self.workspace = self.folder / "workspace"
+        self.canary = self.folder / "canary"
+        self.workspace.mkdir()
+        self.canary.write_text("canary")
+        for path in (self.folder, self.canary, self.workspace):
+            _own(path, victim_uid)
+        self._listen()
+        self._victim = _start_victim(self.marker, victim_uid)
+        self.target = {
+            "canary": str(self.canary), "workspace": str(self.workspace), "marker": self.marker,
+            "tcp": self._tcp.getsockname()[1], "udp": self._udp.getsockname()[1], "abstract": self.marker,
+            "path_socket": str(self.folder / "socket"), "victim": self._victim.pid,
+            "processes_max": LIMITS.processes_max, "memory_bytes_max": LIMITS.memory_bytes_max,
+        }  # fmt: skip
+
+    def order(self, program: str, *arguments: str) -> ProcessOrder:
+        argv = (sys.executable, "-I", "-S", "-c", program, *arguments)
+        return ProcessOrder(argv=argv, workspace=str(self.workspace), limits=LIMITS)
+
+    def witness(self) -> dict[str, bool]:
+        """What is seen from outside; true means the attack of that name left a trace."""
+        return {
+            "write_canary": self.canary.read_text() != "canary",
+            "connect_tcp": _visited(self._tcp), "send_udp": _visited(self._udp),
+            "connect_abstract": _visited(self._abstract), "connect_path": _visited(self._path),
+            "signal_victim": self._victim.poll() is not None,
+            "leave_daemon": _running_with(self.marker, besides=self._victim.pid),
+        }  # fmt: skip
+
+    def clear(self) -> None:
+        self._victim.kill()
+        self._victim.wait()
+        for one in (self._tcp, self._udp, self._abstract, self._path):
+            one.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _listen(self) -> None:
+        self._tcp = socket.create_server(("127.0.0.1", 0))
+        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._udp.bind(("127.0.0.1", 0))
+        self._abstract, self._path = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+        self._abstract.bind("\0" + self.marker)
+        self._path.bind(str(self.folder / "socket"))
+        (self.folder / "socket").chmod(0o777)
+        for one in (self._abstract, self._path):
+            one.listen()
+        for one in (self._tcp, self._udp, self._abstract, self._path):
+            one.setblocking(False)
+
+
+def _compared(attacked: Outcome, witnessed: dict[str, bool]) -> list[Probe]:
+    """The attacker's word and the witness's; either is enough to break the property."""
+    try:
+        said: dict[str, dict[str, Any]] = json.loads(str(attacked.value.get("stdout", "")).splitlines()[0])
+    except (ValueError, IndexError) as error:
+        raise Unavailable(
+            "sandbox_failed", f"the self-test could not attack: {attacked.code} {attacked.message}"
+        ) from error
+    probes = []
+    for name, result in said.items():
+        broken = bool(result["won"]) or witnessed.get(name, False)
+        seen = (
+            "left a trace outside" if witnessed.get(name) else result["said"] or ("it worked" if broken else "refused")
+        )
+        probes.append(_probe(name, held=not broken, seen=seen))
+    return probes
+
+
+def _probe(name: str, *, held: bool, seen: str) -> Probe:
+    return Probe(name=name, property=PROPERTY_OF[name], held=held, seen=seen)
+
+
+def _attack_text() -> str:
+    return (Path(__file__).parent / "attacks.py").read_text(encoding="utf-8")
+
+
+def _start_victim(marker: str, uid: int) -> subprocess.Popen[bytes]:
+    user: dict[str, Any] = {"user": uid, "group": uid, "extra_groups": []} if os.geteuid() == 0 else {}
+    return subprocess.Popen(["/bin/sleep", "600"], env={"MARKER": marker}, cwd="/", **user)
+
+
+def _visited(listener: socket.socket) -> bool:
+    try:
+        if listener.type == socket.SOCK_DGRAM:
+            listener.recv(64)
+        else:
+            listener.accept()[0].close()
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _running_with(marker: str, *, besides: int) -> bool:
+    """Whether any process's command line holds `marker`."""
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) not in (besides, os.getpid()):
+            with contextlib.suppress(OSError):
+                if marker.encode() in Path("/proc", name, "cmdline").read_bytes():
+                    return True
+    return False
+
+
+def _own(path: Path, uid: int) -> None:
+    if os.geteuid() == 0:
+        os.chown(path, uid, uid)
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def _file(state_dir: Path, mechanism: str) -> Path:
+    return state_dir / f"selftest-{mechanism}.json"

@@ -1,0 +1,127 @@
+"""The second stage: a cold interpreter that finishes a sandbox somebody else began, and then watches over it.
+
+Under bubblewrap it starts as process 1 inside the finished root, adds what bubblewrap does not give (Landlock, the
+filter, limits) and goes on exactly as our own jail does. Without any sandbox (`weak`) it only watches: it is the
+subreaper of all that the program starts, so a daemon that leaves its session still ends up as its child, and it ends
+only when no descendant is left. It ends them by stopping and killing to a fixpoint, since a fork may always run away
+from one pass.
+
+In `weak` mode the supervisor cannot kill by namespace: it asks (SIGUSR1, or by closing the gate). A program of the
+same user could kill the watcher; that is one of the reasons why this class is called weak.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import NoReturn
+
+from . import jail, seccomp, spawner, syscalls, warden
+
+_FIXPOINT_PASSES_MAX = 1000
+
+
+def main(arguments: list[str]) -> None:
+    """`arguments`: the mode (`jailed` or `weak`), then the descriptors of specification, gate and standard streams."""
+    streams = jail.Streams([int(one) for one in arguments[1:6]])
+    try:
+        for fd in (*streams.standard, streams.gate.fileno()):
+            os.set_inheritable(fd, False)
+        spec = streams.spec()
+        if arguments[0] == "jailed":
+            jail.restrict(spec, seccomp.assemble())
+            warden.split(spec, streams)
+        if spec["drop_to"] is not None:
+            spawner.give_up_root(*spec["drop_to"])
+        _split_weakly(spec, streams)
+    except BaseException as error:  # noqa: BLE001 - the supervisor is told, whatever it is
+        jail.fail(streams.gate, "stage", error)
+
+
+def _split_weakly(spec: jail.Spec, streams: jail.Streams) -> NoReturn:
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+    watcher = os.getpid()
+    program = os.fork()
+    if program == 0:
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != watcher:
+            os._exit(125)
+        warden.become(spec, streams)
+    for fd in streams.standard:
+        os.close(fd)
+    _watch(program, streams.gate)
+
+
+def _watch(program: int, gate: socket.socket) -> NoReturn:
+    waking, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda _number, _frame: None)
+    poll = select.poll()
+    poll.register(waking, select.POLLIN)
+    poll.register(gate, 0)  # its end only: a waiting `G` is the program's
+    while True:
+        ended = warden.reap(program)
+        if ended is not None:
+            _kill_all()
+            warden.report(gate, *ended, "-")
+        for fd, _events in poll.poll():
+            asked = os.read(waking, 512) if fd == waking else b""
+            if signal.SIGTERM in asked:
+                _signal_descendants(signal.SIGTERM)
+            if fd == gate.fileno():  # the supervisor is gone
+                poll.unregister(gate)
+            if fd == gate.fileno() or signal.SIGUSR1 in asked:
+                _kill_all()
+
+
+def _kill_all() -> None:
+    """Stop, then kill, everything below this process until a pass finds nothing alive."""
+    for _ in range(_FIXPOINT_PASSES_MAX):
+        if _signal_descendants(signal.SIGSTOP) == 0:
+            return
+        _signal_descendants(signal.SIGKILL)
+        time.sleep(0.001)
+
+
+def _signal_descendants(number: int) -> int:
+    found = _descendants()
+    for pid in found:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+    return len(found)
+
+
+def _descendants() -> list[int]:
+    """Every living process below this one, by the parent links of /proc."""
+    parents: dict[int, int] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            state, parent = _state(name)
+            if state != b"Z":
+                parents[int(name)] = parent
+    below, found = {os.getpid()}, []
+    while grown := [pid for pid, parent in parents.items() if parent in below and pid not in below]:
+        below.update(grown)
+        found += grown
+    return found
+
+
+def _state(pid: str) -> tuple[bytes, int]:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return b"Z", 0
+    return fields[0], int(fields[1])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

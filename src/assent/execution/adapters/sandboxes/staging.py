@@ -1,0 +1,81 @@
+"""The supervisor's side of the second stage: start it, and collect what it says until it waits at the gate."""
+
+from __future__ import annotations
+
+import asyncio
+import marshal
+import os
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+from assent.execution.adapters.sandboxes.gate import Gate
+from assent.execution.adapters.sandboxes.spawner_client import python_command
+from assent.execution.adapters.sandboxes.streams import Streams, sealed_memory
+from assent.primitives.errors import Unavailable
+
+STAGE_WAIT_S = 20.0
+
+
+class Stage:
+    """A started second stage, waiting at its gate."""
+
+    def __init__(self, process: subprocess.Popen[bytes], gate: Gate, program_pid: int) -> None:
+        self.process, self.gate, self.program_pid = process, gate, program_pid
+
+
+async def start_stage(
+    mode: str,
+    spec: dict[str, Any],
+    streams: Streams,
+    *,
+    wrap: Callable[[list[str]], list[str]] = lambda command: command,
+    pass_fds: tuple[int, ...] = (),
+) -> Stage:
+    """Start the stage, its command rewritten by `wrap`, and wait until the program is ready.
+
+    The process is started from the event loop's own thread: a parent-death signal follows the thread that forked.
+
+    Raises:
+        Unavailable: it failed to build; nothing of the order has run.
+    """
+    gate = Gate()
+    memory = sealed_memory(marshal.dumps(spec))
+    inner = [memory, gate.inner.fileno(), *streams.inner]
+    try:
+        process = subprocess.Popen(  # noqa: ASYNC220 - see above
+            wrap(python_command("stage", mode, *map(str, inner))), env={}, cwd="/", pass_fds=(*inner, *pass_fds),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        gate.close()
+        raise Unavailable("sandbox_failed", f"the sandbox could not be started: {error.strerror}") from error
+    finally:
+        os.close(memory)
+    gate.handed_over()
+    streams.handed_over()
+    try:
+        return Stage(process, gate, await _ready(process, gate))
+    except BaseException:
+        gate.close()
+        process.kill()
+        raise
+
+
+async def collect(process: subprocess.Popen[bytes]) -> str:
+    """Reap an ended stage and return its last complaint."""
+    _out, complaint = await asyncio.to_thread(process.communicate)
+    lines = (complaint or b"").decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+async def _ready(process: subprocess.Popen[bytes], gate: Gate) -> int:
+    try:
+        async with asyncio.timeout(STAGE_WAIT_S):
+            word = await gate.word()
+    except TimeoutError as error:
+        raise Unavailable("sandbox_failed", f"the sandbox was not built within {STAGE_WAIT_S} s") from error
+    if word.letter != "R":
+        said = word.text or await collect(process)
+        raise Unavailable("sandbox_failed", f"the sandbox was not built: {said or 'its builder is gone'}")
+    return word.pid

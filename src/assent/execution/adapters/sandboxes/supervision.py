@@ -1,0 +1,142 @@
+"""From GO to the proof of death: streams, the wall limit, the output cap, and the end of everybody inside.
+
+The end of a run is the end of its process namespace, seen on the pidfd of its process 1, and never the end of a pipe:
+a background child that holds stdout open delays nothing. The kernel finishes process 1 only after all others of its
+namespace are gone, so "pidfd readable" is proof that nothing is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+
+from assent.execution.adapters.sandboxes.gate import Word, settle
+from assent.execution.adapters.sandboxes.launches import Launch
+from assent.execution.adapters.sandboxes.streams import Allowance, Streams
+from assent.execution.orders import Limits
+from assent.execution.ports import OnEvent
+from assent.primitives.clock import Clock
+
+TERM_GRACE_S = 0.5
+ASK_GRACE_S = 2.0
+DEATH_WAIT_S = 10.0
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """How the run ended, as far as the supervisor knows.
+
+    `limit` is the limit that made the supervisor end it. `report` is the warden's last word or None; `unstartable`
+    the error number of an execve that failed, or 0. `death_ms` runs from the supervisor's kill to the proof (0 when
+    it ended by itself); `dead` is false only when no proof came in time.
+    """
+
+    limit: str
+    report: str | None
+    unstartable: int
+    dead: bool
+    death_ms: int
+
+
+class Supervision:
+    """Drives one launched sandbox to its end."""
+
+    def __init__(self, *, launch: Launch, streams: Streams, limits: Limits, clock: Clock) -> None:
+        self._launch, self._streams, self._limits, self._clock = launch, streams, limits, clock
+        self._limit = ""
+        self._killed_ns = 0
+        self._timers: list[asyncio.TimerHandle] = []
+        self._over = False
+
+    async def run(self, on_event: OnEvent, *, wall_left_ms: int) -> Ended:
+        """Say GO, carry the streams up and wait for the end."""
+        dead = _watch(self._launch)
+        allowance = Allowance(bytes_max=self._limits.output_bytes_max, exceeded=lambda: self._kill("output"))
+        for tap in self._streams.taps:
+            tap.attach(allowance, on_event)
+        self._later(wall_left_ms / 1000, self._stop_politely)
+        self._launch.go()
+        try:
+            await dead
+        finally:
+            self._forget(dead)
+        self._over = True
+        death_ms = self._since_kill_ms()
+        for tap in self._streams.taps:
+            tap.drain()
+        words = _rest(self._launch)
+        return Ended(
+            limit=self._limit,
+            report=next((word.text for word in words if word.letter == "E"), None),
+            unstartable=next((int(word.text) for word in words if word.letter == "X"), 0),
+            dead=True,
+            death_ms=death_ms,
+        )
+
+    async def destroy(self) -> bool:
+        """End everybody inside, whatever state the run is in; whether the proof of death came."""
+        return await kill_and_prove(self._launch)
+
+    def _forget(self, dead: asyncio.Future[None]) -> None:
+        _unwatch(self._launch, dead)
+        for timer in self._timers:
+            timer.cancel()
+
+    def _stop_politely(self) -> None:
+        self._limit = self._limit or "wall"
+        self._launch.terminate()
+        self._later(TERM_GRACE_S, lambda: self._kill("wall"))
+
+    def _kill(self, limit: str) -> None:
+        self._limit = self._limit or limit
+        if self._over:
+            return  # what the drain of a dead run found
+        if self._killed_ns == 0:
+            self._killed_ns = self._clock.monotonic_ns()
+        self._launch.kill()
+        self._later(ASK_GRACE_S, lambda: self._launch.kill(surely=True))
+
+    def _later(self, delay_s: float, action: Callable[[], None]) -> None:
+        self._timers.append(asyncio.get_running_loop().call_later(delay_s, action))
+
+    def _since_kill_ms(self) -> int:
+        return (self._clock.monotonic_ns() - self._killed_ns) // 1_000_000 if self._killed_ns else 0
+
+
+async def kill_and_prove(launch: Launch) -> bool:
+    """End everybody inside a sandbox and wait for the proof; whether it came within `DEATH_WAIT_S`."""
+    dead = _watch(launch)
+    launch.kill()
+    surely = asyncio.get_running_loop().call_later(ASK_GRACE_S, lambda: launch.kill(surely=True))
+    try:
+        async with asyncio.timeout(DEATH_WAIT_S):
+            await dead
+    except TimeoutError:
+        return False
+    finally:
+        surely.cancel()
+        _unwatch(launch, dead)
+    return True
+
+
+def _watch(launch: Launch) -> asyncio.Future[None]:
+    """Done when the sandbox's process 1 is dead."""
+    loop = asyncio.get_running_loop()
+    dead: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(launch.init_pidfd, partial(settle, dead))
+    return dead
+
+
+def _unwatch(launch: Launch, dead: asyncio.Future[None]) -> None:
+    asyncio.get_running_loop().remove_reader(launch.init_pidfd)
+    dead.cancel()
+
+
+def _rest(launch: Launch) -> list[Word]:
+    """Everything still waiting at the gate."""
+    words = []
+    while (word := launch.gate.word_now()) is not None and word.letter:
+        words.append(word)
+    return words

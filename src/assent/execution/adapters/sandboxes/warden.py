@@ -1,0 +1,180 @@
+"""Process 1 of a sandbox: starts the program as process 2, reaps, watches the limits that rlimits cannot express,
+reports.
+
+A program that were process 1 itself would not feel its own signals (the kernel shields an init from them) and would
+have to reap strangers' children. The warden is confined exactly as the program is, cannot be traced or read by it
+(not dumpable, and the filter denies the calls), and the kernel does not let its own namespace kill it. When the
+program ends the warden reports and ends; the kernel then kills whatever is left in the namespace, so nothing survives
+an orderly end either.
+
+SIGTERM to the warden means: ask everybody to stop. SIGKILL means: now; the supervisor needs nobody's help for that.
+
+Per-process limits do not bound a tree, so every `PERIOD_S` the warden sums resident memory and processor time over
+the namespace. Over the memory limit it counts again precisely (proportional set size, so that pages shared between
+forks count once) before it ends the tree. Memory in no process's pages (detached System V segments) is outside this
+sum; only a cgroup could bound it.
+
+Its report is one message: `E status user_us system_us maxrss_kb minor major voluntary involuntary limit`, where
+`status` is the raw wait status of the program and `limit` is `memory`, `cpu` or `-`.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from . import syscalls
+
+if TYPE_CHECKING:
+    import socket
+
+    from .jail import Streams
+
+PERIOD_S = 0.1
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_WATCHED = (signal.SIGCHLD, signal.SIGTERM)
+
+
+def split(spec: dict[str, Any], streams: Streams) -> NoReturn:
+    """Fork: the child becomes the program behind the gate, this process its warden."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+    program = os.fork()
+    if program == 0:
+        become(spec, streams)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    for fd in (*streams.standard, *streams.mounts):
+        _close(fd)
+    watch(program, streams.gate, spec)
+
+
+def become(spec: dict[str, Any], streams: Streams) -> NoReturn:
+    """Wait at the gate, then turn into the program. Says `F` or `X` when that fails."""
+    from . import jail  # noqa: PLC0415 - jail imports this module
+
+    try:
+        os.setsid()
+        for target, fd in enumerate(streams.standard):
+            os.dup2(fd, target)
+        syscalls.close_on_exec_from(3)
+        os.chdir(spec["cwd"])
+        os.umask(0o022)
+        _forget_signals()
+        jail.limit(spec["limits"])
+        streams.gate.send(b"R")
+        if streams.gate.recv(16) != b"G":
+            os._exit(125)
+    except BaseException as error:  # noqa: BLE001 - the child of a fork must not run the parent's code
+        jail.fail(streams.gate, "program", error)
+    try:
+        streams.gate.send(b"X %d" % execute(spec["argv"], spec["env"]))
+    finally:
+        os._exit(127)
+
+
+def execute(argv: list[str], env: dict[str, str]) -> int:
+    """execve, searching PATH as execvp does. Returns the error number that says most."""
+    reason = 2  # ENOENT
+    folders = [""] if "/" in argv[0] else [f"{folder}/" for folder in env.get("PATH", "").split(":") if folder]
+    for folder in folders:
+        try:
+            os.execve(folder + argv[0], argv, env)  # noqa: S606 - this is the point
+        except OSError as error:
+            if error.errno not in (2, 20):  # neither ENOENT nor ENOTDIR: found, but could not be run
+                reason = error.errno or reason
+    return reason
+
+
+def watch(program: int, gate: socket.socket, spec: dict[str, Any]) -> NoReturn:
+    """Reap and measure until the program ends, report, and end (which ends the namespace)."""
+    tripped, next_look = "-", time.monotonic() + PERIOD_S
+    while True:
+        caught = signal.sigtimedwait(_WATCHED, max(0.0, next_look - time.monotonic()))
+        if caught is not None and caught.si_signo == signal.SIGTERM:
+            _signal_all(signal.SIGTERM)
+        ended = reap(program)
+        if ended is not None:
+            report(gate, *ended, tripped)
+        if time.monotonic() >= next_look:
+            tripped = _exceeded(spec) if tripped == "-" else tripped
+            if tripped != "-":
+                _signal_all(signal.SIGKILL)
+            next_look = time.monotonic() + PERIOD_S
+
+
+def report(gate: socket.socket, status: int, usage: resource.struct_rusage, tripped: str) -> NoReturn:
+    """Send the one `E` message and end."""
+    times = (int(usage.ru_utime * 1e6), int(usage.ru_stime * 1e6))
+    counts = (usage.ru_maxrss, usage.ru_minflt, usage.ru_majflt, usage.ru_nvcsw, usage.ru_nivcsw)
+    try:
+        gate.send(f"E {status} {' '.join(map(str, (*times, *counts)))} {tripped}".encode())
+    finally:
+        os._exit(0)
+
+
+def reap(program: int) -> tuple[int, resource.struct_rusage] | None:
+    """Collect everything that has ended; the program's own status and usage when it has."""
+    ended = None
+    while True:
+        try:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if pid == 0:
+            return ended
+        if pid == program:
+            ended = (status, usage)
+
+
+def _exceeded(spec: dict[str, Any]) -> str:
+    memory_bytes, cpu_ticks = 0, 0
+    pids = [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+    for pid in pids:
+        used = _stat(pid)
+        memory_bytes, cpu_ticks = memory_bytes + used[0], cpu_ticks + used[1]
+    gone = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if cpu_ticks / _TICKS_PER_S + gone.ru_utime + gone.ru_stime > spec["cpu_s_max"]:
+        return "cpu"
+    over = memory_bytes > spec["memory_bytes_max"] and sum(map(_proportional, pids)) > spec["memory_bytes_max"]
+    return "memory" if over else "-"
+
+
+def _stat(pid: str) -> tuple[int, int]:
+    """Resident bytes and processor ticks (its waited-for children included) of one process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0, 0
+    return int(fields[21]) * _PAGE_BYTES, sum(map(int, fields[11:15]))
+
+
+def _proportional(pid: str) -> int:
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            return next((int(line.split()[1]) * 1024 for line in file if line.startswith(b"Pss:")), 0)
+    except OSError:
+        return _stat(pid)[0]
+
+
+def _signal_all(number: int) -> None:
+    try:
+        os.kill(-1, number)  # everybody in the process namespace but process 1
+    except ProcessLookupError:
+        return
+
+
+def _forget_signals() -> None:
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _close(fd: int) -> None:
+    try:
+        os.close(fd)
+    except OSError:
+        return

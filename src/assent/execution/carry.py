@@ -1,0 +1,43 @@
+"""The one door to the outside: verify the grant, hand the order to its lane. Only the ledger may come here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from assent.execution.grants import Grant, GrantGate
+from assent.execution.obligations import breach
+from assent.execution.orders import Order, order_digest
+from assent.execution.outcomes import Outcome
+from assent.execution.ports import Lane, OnEvent
+from assent.primitives.clock import Clock
+from assent.primitives.errors import Refused
+
+
+class Executor:
+    """Carries granted orders on the lanes it was given, one lane per kind of order."""
+
+    def __init__(self, *, lanes: Mapping[type, Lane], gate: GrantGate, clock: Clock) -> None:
+        self._lanes = dict(lanes)
+        self._gate = gate
+        self._clock = clock
+
+    async def carry(self, *, grant: Grant, order: Order, on_event: OnEvent) -> Outcome:
+        """Carry `order` under `grant` and say how it ended.
+
+        Raises:
+            Refused: the grant is not genuine, fresh, unused and for this order, the order breaks an obligation, or no
+                lane carries it. Nothing was started.
+        """
+        body = self._gate.admit(grant, order=order_digest(order), now_ms=self._clock.now_ms())
+        broken = breach(order, body.obligations)
+        if broken:
+            raise Refused("obligation_breached", f"the order goes beyond the granted `{broken}`")
+        lane = self._lanes.get(type(order))
+        if lane is None:
+            raise Refused("lane_missing", f"no lane carries a `{type(order).__name__}`")
+        return await lane.carry(order, floor=body.obligations.floor, on_event=on_event)
+
+    async def close(self) -> None:
+        """Close every lane."""
+        for lane in self._lanes.values():
+            await lane.close()

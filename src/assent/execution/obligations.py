@@ -1,0 +1,37 @@
+"""What must hold while an allowed effect is carried out. Pure values; every layer below may only tighten them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from assent.execution.attestations import ConfinementClass, tightest
+from assent.execution.orders import HttpOrder, Limits, Order
+
+
+class Obligations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The confinement floor, the hosts that may be reached (`host:port`), and the limits."""
+
+    floor: ConfinementClass = ConfinementClass.NAMESPACED
+    hosts: tuple[str, ...] = ()
+    limits: Limits = Limits()
+
+    def tightened(self, other: Obligations) -> Obligations:
+        """Both sets together: the stricter floor, hosts in both, the smaller of each limit."""
+        return Obligations(
+            floor=tightest(self.floor, other.floor),
+            hosts=tuple(h for h in self.hosts if h in other.hosts),
+            limits=Limits(**{name: min(getattr(self.limits, name), getattr(other.limits, name)) for name in _LIMITS}),
+        )
+
+
+_LIMITS = tuple(Limits.__struct_fields__)
+
+
+def breach(order: Order, obligations: Obligations) -> str:
+    """Name the first obligation that `order` would break, or return an empty string."""
+    for name in _LIMITS:
+        if getattr(order.limits, name) > getattr(obligations.limits, name):
+            return name
+    if isinstance(order, HttpOrder) and not set(order.hosts) <= set(obligations.hosts):
+        return "hosts"
+    return ""

@@ -1,0 +1,120 @@
+"""What is recorded when an intent is accepted: the moves a decision makes, the entry, the review it opens. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from assent.execution.grants import Grant
+from assent.ledger.commands import Accept
+from assent.ledger.decisions import Decision, Verdict
+from assent.ledger.effects import EFFECT, Effect, EffectState, Move
+from assent.ledger.entries import draft
+from assent.ledger.intents import Intent
+from assent.ledger.reviews import Review, ReviewState, review_terms
+from assent.primitives.digests import Digest, digest
+from assent.primitives.ids import EffectId, ReviewId
+from assent.primitives.leases import Fence
+
+_MOVES: dict[Verdict, tuple[Move, ...]] = {
+    Verdict.ALLOW: (Move.GRANT, Move.DISPATCH),
+    Verdict.DENY: (Move.REFUSE,),
+    Verdict.REVIEW: (Move.REVIEW,),
+}
+
+
+def acceptance(
+    *,
+    intent: Intent,
+    data: bytes,
+    intent_digest: Digest,
+    decision: Decision,
+    effect: EffectId,
+    grant: Grant | None,
+    fence: Fence,
+    parent: str,
+    review: ReviewId | None,
+    salt: bytes,
+    now_ms: int,
+) -> Accept:
+    """The command that accepts `intent` (its canonical bytes are `data`) with its decision, in one commit."""
+    moves = _MOVES[decision.verdict]
+    state = EFFECT.fold(moves)
+    body = {
+        "effect": effect, "before": -1, "moves": [*moves], "state": state, "operation": intent.operation,
+        "contract": intent.contract, "principal": intent.principal, "on_behalf_of": [*intent.on_behalf_of],
+        "run": intent.run, "key": _key_digest(intent.key), "parent": parent, "verdict": decision.verdict,
+        "code": decision.code, "rules": [*decision.rules], "policy": decision.policy_revision,
+        "review": review or "",
+    }  # fmt: skip
+    asked = _review(intent, intent_digest, decision, effect=effect, review=review, now_ms=now_ms)
+    if asked is not None:
+        body |= {"review_terms": review_terms(asked)}
+    if grant is not None:
+        body |= {
+            "attempt": grant.body.attempt, "grant": grant.body.id, "node": fence.node, "fence": fence.number,
+            "floor": grant.body.obligations.floor, "hosts": [*grant.body.obligations.hosts],
+        }  # fmt: skip
+    return Accept(
+        tenant=intent.tenant,
+        effect=effect,
+        intent=intent,
+        intent_digest=intent_digest,
+        decision=decision,
+        state=state,
+        fence=fence,
+        parent=parent,
+        review=asked,
+        draft=draft("effect.accepted", body, salt=salt, payload=_payload(data, decision.reason)),
+    )
+
+
+def accepted_effect(accept: Accept, seq: int) -> Effect:
+    """The effect as `accept` left it at log position `seq`."""
+    dispatched = accept.state is EffectState.DISPATCHED
+    return Effect(
+        tenant=accept.tenant,
+        id=accept.effect,
+        key=accept.intent.key,
+        intent=accept.intent_digest,
+        operation=accept.intent.operation,
+        run=accept.intent.run,
+        parent=accept.parent,
+        state=accept.state,
+        code=accept.decision.code,
+        review=accept.review.id if accept.review else "",
+        attempt=1 if dispatched else 0,
+        node=accept.fence.node if dispatched else "",
+        fence=accept.fence.number if dispatched else 0,
+        observations=0,
+        first_seq=seq,
+        last_seq=seq,
+    )
+
+
+def _key_digest(key: str) -> str:
+    """Keys may name people or orders, and entries are for ever: only their digest stands there."""
+    return digest(key.encode()) if key else ""
+
+
+def _payload(data: bytes, reason: str) -> bytes:
+    """`{"intent":…,"reason":…}` around the canonical intent, without encoding it a second time."""
+    return b'{"intent":%b,"reason":%b}' % (data, msgspec.json.encode(reason))
+
+
+def _review(
+    intent: Intent, intent_digest: Digest, decision: Decision, *, effect: EffectId, review: ReviewId | None, now_ms: int
+) -> Review | None:
+    if review is None or decision.review is None:
+        return None
+    return Review(
+        tenant=intent.tenant,
+        id=review,
+        effect=effect,
+        intent=intent_digest,
+        state=ReviewState.OPEN,
+        question=decision.review.question,
+        quorum=decision.review.quorum,
+        requested_by=(intent.principal, *intent.on_behalf_of),
+        opened_at_ms=now_ms,
+        expires_at_ms=now_ms + decision.review.ttl_s * 1000,
+    )

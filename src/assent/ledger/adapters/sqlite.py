@@ -1,0 +1,216 @@
+"""The ledger's store on SQLite: every command is applied, with its log entry, in one group-committed transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from assent.ledger.adapters.sqlite_effects import Effects, find_by_key, find_effect, select_effects
+from assent.ledger.adapters.sqlite_leases import fence_out, read_leases, release_lease, renew_lease, take_lease
+from assent.ledger.adapters.sqlite_log import LogBook
+from assent.ledger.adapters.sqlite_reviews import Reviews, activate_policy, select_reviews
+from assent.ledger.commands import (
+    Accept,
+    ActivatePolicy,
+    AnswerReview,
+    Command,
+    Dispatch,
+    ExpireReviews,
+    FenceOut,
+    Judge,
+    KeepCheckpoint,
+    OpenLog,
+    ReleaseLease,
+    RenewLease,
+    Settle,
+    TakeLease,
+    Withdraw,
+)
+from assent.ledger.effects import Effect, EffectState
+from assent.ledger.entries import draft, read_entry
+from assent.ledger.ports import Record
+from assent.ledger.reviews import Review, ReviewState
+from assent.primitives.digests import Digest
+from assent.primitives.ids import EffectId, ReviewId, TenantId
+from assent.primitives.leases import Lease
+from assent.storage.adapters.sqlite import SqliteDatabase
+
+
+class SqliteLedger:
+    """`LedgerStore` on one SQLite file."""
+
+    def __init__(self, database: SqliteDatabase, *, book: LogBook) -> None:
+        self._database = database
+        self._book = book
+        self._effects = Effects(book)
+        reviews = Reviews(book)
+        self._applies: dict[type, Callable[[sqlite3.Connection, Any], Any]] = {
+            Accept: self._effects.accept,
+            Dispatch: self._effects.dispatch,
+            Settle: self._effects.settle,
+            Judge: self._effects.judge,
+            Withdraw: self._effects.withdraw,
+            AnswerReview: reviews.answer,
+            ExpireReviews: reviews.expire,
+            ActivatePolicy: lambda connection, command: activate_policy(connection, book, command),
+            TakeLease: take_lease,
+            RenewLease: renew_lease,
+            ReleaseLease: release_lease,
+            FenceOut: lambda connection, command: fence_out(connection, book, command),
+            OpenLog: self._open_log,
+            KeepCheckpoint: self._keep_checkpoint,
+        }
+
+    def open(self) -> None:
+        """Open the database. Raises what `SqliteDatabase.open` raises."""
+        self._database.open(self._apply_batch, committed=self._book.committed)
+
+    def close(self) -> None:
+        """Finish what is queued and close. Idempotent."""
+        self._database.close()
+
+    async def apply(self, command: Command) -> Any:
+        return await self._database.write(command)
+
+    async def effect(self, tenant: TenantId, effect: EffectId) -> Effect | None:
+        found: Effect | None = await self._database.read(lambda c: find_effect(c, tenant, effect))
+        return found
+
+    async def effect_by_key(self, tenant: TenantId, key: str) -> Effect | None:
+        found: Effect | None = await self._database.read(lambda c: find_by_key(c, tenant, key))
+        return found
+
+    async def effects(
+        self, tenant: TenantId, *, states: tuple[EffectState, ...] = (), run: str = "", limit: int
+    ) -> list[Effect]:
+        where, values = ["tenant = ?"], [tenant]
+        if states:
+            where.append(f"state IN ({','.join('?' * len(states))})")
+            values += [TenantId(s) for s in states]
+        if run:
+            where.append("run = ?")
+            values.append(TenantId(run))
+        sql = f"{' AND '.join(where)} ORDER BY first_seq DESC LIMIT {int(limit)}"
+        found: list[Effect] = await self._database.read(lambda c: select_effects(c, sql, values))
+        return found[::-1]
+
+    async def review(self, tenant: TenantId, review: ReviewId) -> Review | None:
+        rows = await self._database.read(lambda c: select_reviews(c, "tenant = ? AND id = ?", (tenant, review)))
+        return rows[0] if rows else None
+
+    async def reviews(self, tenant: TenantId, *, states: tuple[ReviewState, ...], limit: int) -> list[Review]:
+        where = f"tenant = ? AND state IN ({','.join('?' * len(states))}) ORDER BY opened_at_ms LIMIT {int(limit)}"
+        found: list[Review] = await self._database.read(lambda c: select_reviews(c, where, (tenant, *states)))
+        return found
+
+    async def history(self, tenant: TenantId, effect: Effect) -> list[Record]:
+        found: list[Record] = await self._database.read(lambda c: _walk_back(c, tenant, effect.last_seq))
+        return found
+
+    async def records(self, tenant: TenantId, *, after: int, limit: int) -> list[Record]:
+        sql = "SELECT entry, payload FROM log WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ?"
+        found: list[Record] = await self._database.read(
+            lambda c: [_record(*row) for row in c.execute(sql, (tenant, after, limit))]
+        )
+        return found
+
+    async def size(self, tenant: TenantId) -> int:
+        sql = "SELECT size FROM log_heads WHERE tenant = ?"
+        row = await self._database.read(lambda c: c.execute(sql, (tenant,)).fetchone())
+        return int(row[0]) if row else 0
+
+    async def names(self, tenant: TenantId, part: str, *, limit: int) -> list[str]:
+        sql = (
+            "SELECT id FROM effects WHERE tenant = ?1 AND instr(id, ?2)"
+            " UNION SELECT id FROM reviews WHERE tenant = ?1 AND instr(id, ?2)"
+            " UNION SELECT run FROM effects WHERE tenant = ?1 AND run <> '' AND instr(run, ?2) LIMIT ?3"
+        )
+        rows = await self._database.read(lambda c: c.execute(sql, (tenant, part, limit)).fetchall())
+        return [str(name) for (name,) in rows]
+
+    async def policy_revision(self, tenant: TenantId, revision: str) -> tuple[int, str] | None:
+        sql = "SELECT number, text FROM policy_revisions WHERE tenant = ? AND revision = ? ORDER BY number DESC LIMIT 1"
+        row = await self._database.read(lambda c: c.execute(sql, (tenant, revision)).fetchone())
+        return (row[0], row[1]) if row else None
+
+    async def active_policy(self, tenant: TenantId) -> tuple[Digest, int, str] | None:
+        sql = (
+            "SELECT a.revision, a.number, r.text FROM policy_active a JOIN policy_revisions r"
+            " ON r.tenant = a.tenant AND r.number = a.number WHERE a.tenant = ?"
+        )
+        row = await self._database.read(lambda c: c.execute(sql, (tenant,)).fetchone())
+        return (Digest(row[0]), row[1], row[2]) if row else None
+
+    async def leases(self) -> list[tuple[Lease, bool]]:
+        found: list[tuple[Lease, bool]] = await self._database.read(read_leases)
+        return found
+
+    def _apply_batch(self, connection: sqlite3.Connection, commands: Sequence[Command]) -> list[Any]:
+        now_ms = connection.execute("SELECT assent_now_ms()").fetchone()[0]
+        self._book.begin(connection, now_ms=now_ms)
+        results = self._in_bulk(connection, commands) if len(commands) > 1 else None
+        if results is None:
+            results = [self._alone(connection, command) for command in commands]
+        self._book.flush()
+        return results
+
+    def _in_bulk(self, connection: sqlite3.Connection, commands: Sequence[Command]) -> list[Any] | None:
+        """All accepts, then all settles, when the batch holds nothing else and every guard holds; otherwise None."""
+        accepts = [c for c in commands if type(c) is Accept and c.review is None]
+        settles = [c for c in commands if type(c) is Settle]
+        if len(accepts) + len(settles) != len(commands):
+            return None
+        mark = self._book.mark()
+        connection.execute("SAVEPOINT bulk")
+        accepted = self._effects.accept_all(connection, accepts)
+        settled = None if accepted is None else self._effects.settle_all(connection, settles)
+        if accepted is None or settled is None:
+            connection.execute("ROLLBACK TO bulk")
+            self._book.rewind(mark)
+            return None
+        connection.execute("RELEASE bulk")
+        first, second = iter(accepted), iter(settled)
+        return [next(first) if type(c) is Accept else next(second) for c in commands]
+
+    def _alone(self, connection: sqlite3.Connection, command: Command) -> Any:
+        """Apply one command in a savepoint; what it raises is its own result and undoes nothing else."""
+        mark = self._book.mark()
+        connection.execute("SAVEPOINT alone")
+        try:
+            result = self._applies[type(command)](connection, command)
+        except sqlite3.OperationalError:
+            raise  # the database itself: the whole batch fails
+        except Exception as error:  # noqa: BLE001 (the top of one command: the caller gets it)
+            connection.execute("ROLLBACK TO alone")
+            self._book.rewind(mark)
+            result = error
+        connection.execute("RELEASE alone")
+        return result
+
+    def _open_log(self, connection: sqlite3.Connection, command: OpenLog) -> None:
+        if not connection.execute("SELECT 1 FROM log_heads WHERE tenant = ?", (command.tenant,)).fetchone():
+            self._book.append(command.tenant, draft("log.opened", {"log": self._book.log_id}))
+
+    def _keep_checkpoint(self, _: sqlite3.Connection, command: KeepCheckpoint) -> None:
+        self._book.want_checkpoint(command.tenant)
+
+
+def _walk_back(connection: sqlite3.Connection, tenant: TenantId, seq: int) -> list[Record]:
+    found: list[Record] = []
+    while seq >= 0:
+        row = connection.execute(
+            "SELECT entry, payload FROM log WHERE tenant = ? AND seq = ?", (tenant, seq)
+        ).fetchone()
+        record = _record(*row)
+        found.append(record)
+        seq = record.body["before"]
+    return found[::-1]
+
+
+def _record(entry: bytes, payload: bytes | None) -> Record:
+    read = read_entry(entry)
+    return Record(
+        at=read.at, body=read.body, prev=read.prev, seq=read.seq, tenant=read.tenant, type=read.type, v=read.v,
+        payload=payload,
+    )  # fmt: skip

@@ -1,0 +1,161 @@
+"""Reviews and policy revisions in SQLite."""
+
+# ruff: noqa: S608  # the SQL is put together from this package's own texts only; every value is bound
+
+from __future__ import annotations
+
+import sqlite3
+
+from assent.ledger.adapters.sqlite_effects import find_effect, select_effects
+from assent.ledger.adapters.sqlite_log import LogBook
+from assent.ledger.commands import ActivatePolicy, AnswerReview, ExpireReviews
+from assent.ledger.effects import EFFECT, Move
+from assent.ledger.entries import draft
+from assent.ledger.reviews import REVIEW, Review, ReviewMove, ReviewState, may_not_answer
+from assent.primitives.digests import Digest, digest
+from assent.primitives.errors import Conflict, InvariantBroken, NotFound, Refused
+from assent.primitives.ids import EffectId, ReviewId, TenantId
+
+_COLUMNS = (
+    "tenant, id, effect, intent, state, question, quorum, requested_by, approvers, reason, opened_at_ms, expires_at_ms"
+)
+
+
+def select_reviews(connection: sqlite3.Connection, where: str, values: tuple[object, ...]) -> list[Review]:
+    """Reviews by a condition written in this package (never from outside)."""
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM reviews WHERE {where}", values).fetchall()
+    return [_review_of(row) for row in rows]
+
+
+class Reviews:
+    """The review commands, applied inside the writer's transaction."""
+
+    def __init__(self, book: LogBook) -> None:
+        self._book = book
+
+    def answer(self, connection: sqlite3.Connection, command: AnswerReview) -> Review:
+        """Approve or deny. The effect moves with the answer that completes the review."""
+        review = self._open_review(connection, command)
+        approvers = (*review.approvers, command.by) if command.approve else review.approvers
+        complete = not command.approve or len(approvers) >= review.quorum
+        move = ReviewMove.APPROVE if command.approve else ReviewMove.DENY
+        state = REVIEW.after(review.state, move) if complete else review.state
+        connection.execute(
+            "UPDATE reviews SET state = ?, approvers = ?, reason = ? WHERE tenant = ? AND id = ?",
+            (state, " ".join(approvers), command.reason, command.tenant, command.review),
+        )
+        effect_move = (Move.GRANT if command.approve else Move.REFUSE) if complete else None
+        extra: dict[str, object] = {"review": command.review, "answer": move, "by": command.by, "review_state": state}
+        code = "" if command.approve else "denied_by_reviewer"
+        self._move(connection, review, effect_move, extra, command, code=code)
+        return select_reviews(connection, "tenant = ? AND id = ?", (command.tenant, command.review))[0]
+
+    def expire(self, connection: sqlite3.Connection, command: ExpireReviews) -> int:
+        """Expire what nobody answered, or answered and nobody used, in time."""
+        due = select_reviews(
+            connection,
+            "tenant = ? AND state IN ('open', 'approved') AND expires_at_ms <= assent_now_ms()",
+            (command.tenant,),
+        )
+        for review in due:
+            state = REVIEW.after(review.state, ReviewMove.EXPIRE)
+            connection.execute(
+                "UPDATE reviews SET state = ? WHERE tenant = ? AND id = ?", (state, command.tenant, review.id)
+            )
+            told: dict[str, object] = {"review": review.id, "review_state": state}
+            self._move(connection, review, Move.EXPIRE, told, None, code="review_expired")
+        return len(due)
+
+    def _move(
+        self,
+        connection: sqlite3.Connection,
+        review: Review,
+        move: Move | None,
+        extra: dict[str, object],
+        answer: AnswerReview | None,
+        *,
+        code: str,
+    ) -> None:
+        effect = find_effect(connection, review.tenant, review.effect)
+        if effect is None:
+            raise InvariantBroken("review_orphaned", f"review `{review.id}` has no effect")
+        state = EFFECT.after(effect.state, move) if move else effect.state
+        body = {
+            "effect": effect.id, "before": effect.last_seq, "moves": [move] if move else [], "state": state,
+            "code": code or effect.code, **extra,
+        }  # fmt: skip
+        if answer is None:
+            entry = draft("review.expired", body)
+        else:
+            entry = draft("review.answered", body, salt=answer.salt, payload=_reason_bytes(answer.reason))
+        seq = self._book.append(review.tenant, entry)
+        connection.execute(
+            "UPDATE effects SET state = ?, code = ?, last_seq = ? WHERE tenant = ? AND id = ?",
+            (state, code or effect.code, seq, review.tenant, effect.id),
+        )
+
+    def _open_review(self, connection: sqlite3.Connection, command: AnswerReview) -> Review:
+        found = select_reviews(connection, "tenant = ? AND id = ?", (command.tenant, command.review))
+        if not found:
+            raise NotFound("review_not_found", f"there is no review `{command.review}`", hint="see `assent inbox`")
+        review = found[0]
+        if review.state is not ReviewState.OPEN:
+            raise Conflict("review_answered", f"review `{review.id}` is already {review.state}")
+        now_ms = connection.execute("SELECT assent_now_ms()").fetchone()[0]
+        if now_ms >= review.expires_at_ms:
+            raise Refused("review_expired", f"review `{review.id}` has expired", hint="ask again")
+        why = may_not_answer(review, command.by)
+        if why:
+            raise Refused("review_not_yours", why, hint="somebody else has to answer")
+        if command.approve and command.by in review.approvers:
+            raise Conflict("review_answered", f"`{command.by}` has already approved `{review.id}`")
+        return review
+
+
+def activate_policy(connection: sqlite3.Connection, book: LogBook, command: ActivatePolicy) -> int:
+    """Make a revision active, if the active one is still the one the caller looked at."""
+    row = connection.execute(
+        "SELECT revision, number FROM policy_active WHERE tenant = ?", (command.tenant,)
+    ).fetchone()
+    if (row[0] if row else "") != command.expected:
+        raise Conflict("policy_moved", "another revision was activated meanwhile", hint="look again, then activate")
+    number = (row[1] if row else 0) + 1
+    now_ms = connection.execute("SELECT assent_now_ms()").fetchone()[0]
+    connection.execute(
+        "INSERT INTO policy_revisions (tenant, revision, number, text, activated_by, activated_at_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (command.tenant, command.revision, number, command.text, command.by, now_ms),
+    )
+    connection.execute(
+        "INSERT INTO policy_active (tenant, revision, number) VALUES (?, ?, ?)"
+        " ON CONFLICT (tenant) DO UPDATE SET revision = excluded.revision, number = excluded.number",
+        (command.tenant, command.revision, number),
+    )
+    book.append(
+        command.tenant,
+        draft(
+            "policy.activated",
+            {"revision": command.revision, "number": number, "by": command.by, "text": digest(command.text.encode())},
+        ),
+    )
+    return number
+
+
+def unfinished_on(connection: sqlite3.Connection, node: str) -> list[tuple[TenantId, EffectId]]:
+    """What a node had dispatched and not settled, over all tenants."""
+    found = select_effects(connection, "state = 'dispatched' AND node = ?", (node,))
+    return [(effect.tenant, effect.id) for effect in found]
+
+
+def _reason_bytes(reason: str) -> bytes:
+    return reason.encode()
+
+
+def _review_of(row: tuple[object, ...]) -> Review:
+    (tenant, id_, effect, intent, state, question, quorum, requested_by, approvers, reason, opened, expires) = row
+    return Review(
+        tenant=TenantId(str(tenant)), id=ReviewId(str(id_)), effect=EffectId(str(effect)), intent=Digest(str(intent)),
+        state=ReviewState(str(state)), question=str(question), quorum=int(str(quorum)),
+        requested_by=tuple(str(requested_by).split()), approvers=tuple(str(approvers).split()), reason=str(reason),
+        opened_at_ms=int(str(opened)), expires_at_ms=int(str(expires)),
+    )  # fmt: skip

@@ -1,0 +1,165 @@
+"""What can be asked of the ledger's store. Each command is one atomic change with its log entry; frozen values."""
+
+from __future__ import annotations
+
+import msgspec
+
+from assent.ledger.decisions import Decision
+from assent.ledger.effects import EffectState, Move
+from assent.ledger.entries import Draft
+from assent.ledger.intents import Intent
+from assent.ledger.reviews import Review
+from assent.primitives.digests import Digest
+from assent.primitives.ids import EffectId, GrantId, ReviewId, TenantId
+from assent.primitives.leases import Fence
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Every command names its tenant."""
+
+    tenant: TenantId
+
+
+class Accept(Command, frozen=True, kw_only=True, gc=False):
+    """Accept an intent together with its decision: refused, in review, or granted and dispatched at once.
+
+    Holds only while `fence` holds and `decision.policy_revision` is the active one. Result: `Accepted`.
+    """
+
+    effect: EffectId
+    intent: Intent
+    intent_digest: Digest
+    decision: Decision
+    state: EffectState
+    fence: Fence
+    parent: str
+    review: Review | None
+    draft: Draft
+
+
+class Dispatch(Command, frozen=True, kw_only=True, gc=False):
+    """Dispatch a granted effect, consuming its approved review, or send an unknown one again (`again`).
+
+    Holds only while the fence holds, the revision is active, and the effect still stands at `last_seq`. Result: the
+    new log position.
+    """
+
+    effect: EffectId
+    last_seq: int
+    review: ReviewId | None
+    again: bool
+    attempt: int
+    grant_id: GrantId
+    policy_revision: str
+    rules: tuple[str, ...]
+    fence: Fence
+
+
+class Settle(Command, frozen=True, kw_only=True, gc=False):
+    """Record how an attempt ended. Applied only if that attempt is still current under `fence`; otherwise the result
+    is recorded as late and changes nothing. Result: `Settled`."""
+
+    effect: EffectId
+    last_seq: int
+    attempt: int
+    fence: Fence
+    state: EffectState
+    code: str
+    draft: Draft
+
+
+class Judge(Command, frozen=True, kw_only=True, gc=False):
+    """Settle an unknown effect from what was observed or attested, count an unclear look, or quarantine it."""
+
+    effect: EffectId
+    last_seq: int
+    state: EffectState
+    code: str
+    observations: int
+    draft: Draft
+
+
+class AnswerReview(Command, frozen=True, kw_only=True, gc=False):
+    """Approve or deny an open review. Result: the `Review` as it stands afterwards."""
+
+    review: ReviewId
+    approve: bool
+    by: str
+    reason: str
+    salt: bytes
+
+
+class Withdraw(Command, frozen=True, kw_only=True, gc=False):
+    """End a granted effect that policy no longer allows (`revoke`) or that waited too long (`expire`)."""
+
+    effect: EffectId
+    last_seq: int
+    review: ReviewId
+    move: Move
+    code: str
+    policy_revision: str
+    rules: tuple[str, ...]
+
+
+class ExpireReviews(Command, frozen=True, kw_only=True, gc=False):
+    """Expire every review whose time has passed on the database's clock. Result: how many."""
+
+
+class ActivatePolicy(Command, frozen=True, kw_only=True, gc=False):
+    """Make a policy revision the active one. Result: its number."""
+
+    revision: Digest
+    text: str
+    by: str
+    expected: str
+
+
+class TakeLease(Command, frozen=True, kw_only=True, gc=False):
+    """Take this node's lease. Result: `Lease`."""
+
+    fence: Fence
+    ttl_ms: int
+
+
+class RenewLease(Command, frozen=True, kw_only=True, gc=False):
+    """Renew it. Result: whether it is still held."""
+
+    fence: Fence
+    ttl_ms: int
+
+
+class ReleaseLease(Command, frozen=True, kw_only=True, gc=False):
+    """Give it up at an orderly end. Result: None."""
+
+    fence: Fence
+
+
+class FenceOut(Command, frozen=True, kw_only=True, gc=False):
+    """Take a node's lease away: it lapsed, or `dead` says its process is gone. What it had dispatched becomes unknown.
+    Result: the effects that did."""
+
+    fence: Fence
+    dead: bool
+
+
+class OpenLog(Command, frozen=True, kw_only=True, gc=False):
+    """Write the first entry of a tenant's log if it has none. Result: None."""
+
+
+class KeepCheckpoint(Command, frozen=True, kw_only=True, gc=False):
+    """Keep the current signed head for ever. Result: the note."""
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """`fresh` is False when the idempotency key already had this effect."""
+
+    effect: EffectId
+    seq: int
+    fresh: bool
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """`applied` is False when the result came late."""
+
+    seq: int
+    applied: bool

@@ -1,0 +1,31 @@
+"""The connectors that come with Assent: files, shell, http. Pure: they read arguments and write orders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from assent.ledger.connectors.files import FILES
+from assent.ledger.connectors.http import HTTP
+from assent.ledger.connectors.shell import SHELL
+from assent.ledger.operations import Operation
+from assent.primitives.errors import Conflict
+
+__all__ = ["BUILTIN", "catalogue"]
+
+BUILTIN: tuple[Operation, ...] = (*FILES, *SHELL, *HTTP)
+
+
+def catalogue(operations: Iterable[Operation]) -> Mapping[str, Operation]:
+    """The operations by name; it cannot be changed afterwards.
+
+    Raises:
+        Conflict: `operation_duplicate`, two operations have one name.
+    """
+    found: dict[str, Operation] = {}
+    for operation in operations:
+        name = operation.contract.name
+        if name in found:
+            raise Conflict("operation_duplicate", f"two operations are called `{name}`", hint="rename one of them")
+        found[name] = operation
+    return MappingProxyType(found)

@@ -1,0 +1,65 @@
+"""Operations: a contract together with the pure functions that turn an intent into facts, an order and a judgement."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Protocol
+
+import msgspec
+
+from assent.execution.obligations import Obligations
+from assent.execution.orders import Order
+from assent.ledger.contracts import OperationContract
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where operations act: the absolute path of the workspace on this host."""
+
+    workspace: str
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What policy may look at, computed from the arguments and never declared by the asker.
+
+    `path` is normalised and relative to the workspace when `inside_workspace`, else as it was written; `host` is
+    `host:port` in canonical form; `method` an upper-case HTTP method; `program` the base name of what is run when it is
+    one of the system's own programs, else its whole absolute path (a file the agent wrote borrows no trusted name);
+    `payload_bytes` the size of what is sent or written.
+    """
+
+    path: str = ""
+    inside_workspace: bool = True
+    host: str = ""
+    method: str = ""
+    program: str = ""
+    payload_bytes: int = 0
+
+
+class Judgement(StrEnum):
+    """What an observation says about an effect whose outcome is unknown."""
+
+    HAPPENED = "happened"
+    NOT_HAPPENED = "not_happened"
+    UNCLEAR = "unclear"
+
+
+class Operation(Protocol):
+    """One operation of a connector. Every method is pure and raises only `Malformed`."""
+
+    contract: OperationContract
+
+    def facts(self, arguments: dict[str, Any], place: Place) -> Facts:
+        """Compute what policy may look at."""
+        ...
+
+    def plan(self, arguments: dict[str, Any], place: Place, obligations: Obligations, key: str) -> Order:
+        """Make the exact order. `key` is sent along where the target understands idempotency keys."""
+        ...
+
+    def observation(self, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        """Arguments for the observer operation that can tell whether this call happened, or None."""
+        ...
+
+    def judge(self, arguments: dict[str, Any], observed_code: str, observed: dict[str, Any]) -> Judgement:
+        """Read the observer's result (its outcome code and value)."""
+        ...

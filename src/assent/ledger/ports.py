@@ -1,0 +1,88 @@
+"""What the ledger needs from outside itself."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from assent.ledger.commands import Command
+from assent.ledger.effects import Effect, EffectState
+from assent.ledger.entries import Entry
+from assent.ledger.reviews import Review, ReviewState
+from assent.primitives.digests import Digest
+from assent.primitives.ids import EffectId, ReviewId, TenantId
+from assent.primitives.leases import Lease
+
+
+class Record(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An entry with the payload it commits to (None: it has none, or it was erased)."""
+
+    payload: bytes | None
+
+
+class LedgerStore(Protocol):
+    """Durable rows. What belongs to a tenant is asked for by tenant; a foreign id answers as an absent one does.
+
+    Raises, from every method:
+        Unavailable: the database is locked, full, read-only, damaged or closed. Nothing was half-written.
+    """
+
+    async def apply(self, command: Command) -> Any:  # noqa: ANN401 (each command names its result)
+        """Apply one command durably. What each command results in stands in `commands`.
+
+        Raises:
+            Conflict: `key_conflict` (another intent has the key), `effect_moved`, `review_answered`, `policy_moved`.
+            NotFound: the effect or review is not there.
+            Refused: `review_not_yours`, `review_expired`.
+            Unavailable: `lease_lost`: this node's lease lapsed or was taken.
+        """
+        ...
+
+    async def effect(self, tenant: TenantId, effect: EffectId) -> Effect | None:
+        """One effect, or None."""
+        ...
+
+    async def effect_by_key(self, tenant: TenantId, key: str) -> Effect | None:
+        """The effect that has the idempotency key, or None."""
+        ...
+
+    async def effects(
+        self, tenant: TenantId, *, states: tuple[EffectState, ...] = (), run: str = "", limit: int
+    ) -> list[Effect]:
+        """Effects in the order they were accepted, oldest first; the newest `limit` of them."""
+        ...
+
+    async def review(self, tenant: TenantId, review: ReviewId) -> Review | None:
+        """One review, or None."""
+        ...
+
+    async def reviews(self, tenant: TenantId, *, states: tuple[ReviewState, ...], limit: int) -> list[Review]:
+        """Reviews in any of `states`, oldest first."""
+        ...
+
+    async def history(self, tenant: TenantId, effect: Effect) -> list[Record]:
+        """Every entry about one effect, oldest first."""
+        ...
+
+    async def records(self, tenant: TenantId, *, after: int, limit: int) -> list[Record]:
+        """Entries with seq > `after`, in order."""
+        ...
+
+    async def size(self, tenant: TenantId) -> int:
+        """How many entries the tenant's log has."""
+        ...
+
+    async def names(self, tenant: TenantId, part: str, *, limit: int) -> list[str]:
+        """Ids of effects and reviews, and names of runs, that contain `part`."""
+        ...
+
+    async def policy_revision(self, tenant: TenantId, revision: str) -> tuple[int, str] | None:
+        """Number and text of a revision that is or was active; the last number, if it was activated more than once."""
+        ...
+
+    async def active_policy(self, tenant: TenantId) -> tuple[Digest, int, str] | None:
+        """Revision, number and text of the active policy."""
+        ...
+
+    async def leases(self) -> list[tuple[Lease, bool]]:
+        """Every node's lease, and whether it has lapsed on the database's clock."""
+        ...

@@ -1,0 +1,91 @@
+"""Reviews: a question to people, bound to the digest of one exact call. Pure values and the rule of who may answer."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from assent.primitives.digests import Digest
+from assent.primitives.ids import EffectId, ReviewId, TenantId
+from assent.primitives.transitions import Transitions
+
+REASON_BYTES_MAX = 2_000
+
+
+class ReviewState(StrEnum):
+    """Where a review can stand."""
+
+    OPEN = "open"
+    APPROVED = "approved"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    CONSUMED = "consumed"
+    VOID = "void"
+
+
+class ReviewMove(StrEnum):
+    """What happens to a review."""
+
+    APPROVE = "approve"
+    DENY = "deny"
+    EXPIRE = "expire"
+    CONSUME = "consume"
+    VOID = "void"
+
+
+REVIEW = Transitions(
+    start=ReviewState.OPEN,
+    moves={
+        (ReviewState.OPEN, ReviewMove.APPROVE): ReviewState.APPROVED,
+        (ReviewState.OPEN, ReviewMove.DENY): ReviewState.DENIED,
+        (ReviewState.OPEN, ReviewMove.EXPIRE): ReviewState.EXPIRED,
+        (ReviewState.APPROVED, ReviewMove.CONSUME): ReviewState.CONSUMED,
+        (ReviewState.APPROVED, ReviewMove.EXPIRE): ReviewState.EXPIRED,
+        # The policy of the day of dispatch said no, although a person had said yes.
+        (ReviewState.APPROVED, ReviewMove.VOID): ReviewState.VOID,
+    },
+)
+
+
+class Review(msgspec.Struct, frozen=True, kw_only=True):
+    """One question. `intent` is the digest it is bound to, `approvers` who said yes so far, `reason` what the last
+    answer said. `requested_by` is the principal and its on-behalf-of chain."""
+
+    tenant: TenantId
+    id: ReviewId
+    effect: EffectId
+    intent: Digest
+    state: ReviewState
+    question: str
+    quorum: int
+    requested_by: tuple[str, ...]
+    approvers: tuple[str, ...] = ()
+    reason: str = ""
+    opened_at_ms: int
+    expires_at_ms: int
+
+
+def review_terms(review: Review) -> dict[str, Any]:
+    """What the log's entry keeps of a review's terms, so that they cannot be changed afterwards."""
+    return {
+        "question": review.question,
+        "quorum": review.quorum,
+        "requested_by": list(review.requested_by),
+        "opened_at": review.opened_at_ms,
+        "expires_at": review.expires_at_ms,
+    }
+
+
+def may_not_answer(review: Review, approver: str) -> str:
+    """Why `approver` may not answer `review`, or an empty string when they may.
+
+    Only people answer. The requester may not; someone the requester acts for may, because it is in their name that
+    consent is asked.
+    """
+    if not approver.startswith("person:"):
+        return f"only people answer reviews, and `{approver}` is not a person"
+    if approver == review.requested_by[0]:
+        return f"`{approver}` made this request and may not answer it"
+    return ""

@@ -1,0 +1,366 @@
+"""The gate: the one path of every effect.
+
+    intent → decide → ACCEPT (commit) → dispatch → lane → SETTLE (commit)
+
+Everything that wishes to act comes through `Gate.perform`: a typed command, a model's proposal, the reconciler's own
+look at the world. A call that policy allows is accepted and dispatched in one commit and settled in a second. A call
+that needs a person stops after the first; `Gate.release` decides again, with the approval and today's policy, and
+consumes the approval in the commit that dispatches.
+
+Decisions are made outside the transaction because they are pure; the transaction then holds only if the policy revision
+they were made under is still the active one. When it is not, the gate decides again, a bounded number of times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from assent.execution.grants import Grant
+from assent.execution.orders import Order, order_digest
+from assent.execution.outcomes import Outcome, StreamEvent
+from assent.execution.ports import OnEvent
+from assent.ledger.acceptances import acceptance, accepted_effect
+from assent.ledger.commands import Accepted, Dispatch, Withdraw
+from assent.ledger.contracts import contract_digest, read_arguments
+from assent.ledger.decisions import Decision, Verdict
+from assent.ledger.dispatch import Dispatcher
+from assent.ledger.effects import Effect, EffectState, Move, settled_effect
+from assent.ledger.entries import SALT_BYTES
+from assent.ledger.intents import Intent, intent_bytes, intent_digest
+from assent.ledger.operations import Facts, Operation, Place
+from assent.ledger.ports import LedgerStore
+from assent.ledger.reviews import Review
+from assent.operations.policies import Policies
+from assent.operations.timelines import intent_of, outcome_of
+from assent.policy.approvals import Approval
+from assent.policy.grants import Mint
+from assent.primitives.clock import Clock, Entropy
+from assent.primitives.digests import Digest
+from assent.primitives.errors import Conflict, InvariantBroken, Malformed, NotFound, Refused
+from assent.primitives.ids import EffectId, IdSource, ReviewId, TenantId
+from assent.primitives.leases import Fence
+
+REDECISIONS_MAX = 4
+KEY_BYTES_MAX = 200
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What a surface hands to the gate: who wishes what, as plain values."""
+
+    tenant: TenantId
+    operation: str
+    arguments: Mapping[str, Any]
+    principal: str
+    on_behalf_of: tuple[str, ...] = ()
+    run: str = ""
+    key: str = ""
+    parent: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a wish. `outcome` is there once an attempt has ended, `review` while a person is asked; `fresh` is
+    False when the idempotency key already had this effect and nothing was done now."""
+
+    effect: Effect
+    decision: Decision | None
+    outcome: Outcome | None = None
+    review: Review | None = None
+    fresh: bool = True
+
+
+class _Asked(NamedTuple):
+    """An intent with all that was computed from it."""
+
+    intent: Intent
+    data: bytes
+    digest: Digest
+    operation: Operation | None
+    arguments: dict[str, Any]
+    facts: Facts
+    fault: str
+
+
+class _Ready(NamedTuple):
+    """A decision and, when it allows, the exact order with its grant."""
+
+    decision: Decision
+    order: Order | None
+    grant: Grant | None
+
+
+def _ignore(_: StreamEvent) -> None:
+    return None
+
+
+class Gate:
+    """Performs intents. One gate a node; every dependency is given."""
+
+    def __init__(
+        self,
+        *,
+        store: LedgerStore,
+        dispatcher: Dispatcher,
+        policies: Policies,
+        mint: Mint,
+        operations: Mapping[str, Operation],
+        place: Place,
+        fence: Fence,
+        ids: IdSource,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._policies = policies
+        self._mint = mint
+        self._operations = operations
+        self._contracts = {name: contract_digest(operation.contract) for name, operation in operations.items()}
+        self._place = place
+        self._fence = fence
+        self._ids = ids
+        self._clock = clock
+        self._entropy = entropy
+
+    async def perform(self, wish: Wish, *, on_event: OnEvent = _ignore) -> Answer:
+        """Take one wish through the whole path and say what became of it.
+
+        Raises:
+            Malformed: the wish is not plain JSON, or its key is too long; nothing was recorded.
+            Conflict: `key_conflict`: the idempotency key belongs to another call.
+            Unavailable: the database or this node's lease is not there; nothing was done.
+        """
+        asked = self._ask(wish)
+        for _ in range(REDECISIONS_MAX):
+            try:
+                return await self._decide_and_accept(wish, asked, on_event)
+            except Conflict as conflict:
+                self._forget_or_raise(wish.tenant, conflict)
+        raise _unsettled_policy()
+
+    async def release(self, tenant: TenantId, effect_id: EffectId, *, on_event: OnEvent = _ignore) -> Answer:
+        """Dispatch a granted effect: decide again, with its approval and the policy of now, and carry it out.
+
+        Raises:
+            NotFound: there is no such effect.
+            Conflict: it is not waiting to be dispatched, somebody else was faster, or its approval is gone.
+        """
+        effect, intent, review = await self._granted(tenant, effect_id)
+        approval = Approval(intent=review.intent, quorum=len(review.approvers), approvers=review.approvers)
+        for _ in range(REDECISIONS_MAX):
+            ready = await self._prepare(self._read(intent), approval, effect.id, key=effect.key, attempt=1)
+            if ready.grant is None:
+                return await self._withdraw(effect, ready.decision)
+            try:
+                seq = await self._dispatch(effect, ready, review=review.id)
+            except Conflict as conflict:
+                self._forget_or_raise(tenant, conflict)
+            else:
+                dispatched = _at(effect, seq, attempt=1, state=EffectState.DISPATCHED)
+                return await self._carry(dispatched, ready, on_event)
+        raise _unsettled_policy()
+
+    async def resend(self, effect: Effect, intent: Intent, *, on_event: OnEvent = _ignore) -> Answer:
+        """Send an unknown effect again under a new attempt. The caller knows that its contract permits that.
+
+        Raises:
+            Refused: policy no longer allows it.
+            Conflict: it has moved on meanwhile.
+        """
+        attempt = effect.attempt + 1
+        ready = await self._prepare(self._read(intent), None, effect.id, key=effect.key, attempt=attempt)
+        if ready.grant is None:
+            raise Refused("resend_refused", f"policy no longer allows `{effect.id}`: {ready.decision.reason}")
+        seq = await self._dispatch(effect, ready, review=None)
+        return await self._carry(_at(effect, seq, attempt=attempt, state=effect.state), ready, on_event)
+
+    def _ask(self, wish: Wish) -> _Asked:
+        if len(wish.key.encode()) > KEY_BYTES_MAX:
+            raise Malformed("key_too_long", f"an idempotency key has at most {KEY_BYTES_MAX} bytes")
+        operation = self._operations.get(wish.operation)
+        arguments, fault = dict(wish.arguments), ""
+        if operation is not None:
+            try:
+                arguments = read_arguments(operation.contract, wish.arguments)
+            except Malformed as malformed:
+                fault = str(malformed)
+        intent = Intent(
+            tenant=wish.tenant,
+            operation=wish.operation,
+            contract=self._contracts.get(wish.operation, Digest("")),
+            arguments=arguments,
+            principal=wish.principal,
+            on_behalf_of=wish.on_behalf_of,
+            run=wish.run,
+            key=wish.key,
+        )
+        return self._read(intent, fault)
+
+    def _read(self, intent: Intent, fault: str = "") -> _Asked:
+        data = intent_bytes(intent)
+        operation = self._operations.get(intent.operation)
+        facts = Facts()
+        if operation is not None and not fault:
+            try:
+                facts = operation.facts(intent.arguments, self._place)
+            except Malformed as malformed:
+                fault = str(malformed)
+        return _Asked(intent, data, intent_digest(data), operation, intent.arguments, facts, fault)
+
+    async def _decide(self, asked: _Asked, approval: Approval | None) -> Decision:
+        engine = await self._policies.active(asked.intent.tenant)
+        if engine is None:
+            return _denied("policy_missing", "no policy is active; activate one with `assent policy activate`")
+        if asked.fault:
+            return _denied("arguments_invalid", asked.fault, revision=engine.revision)
+        return engine.decide(intent=asked.intent, intent_digest=asked.digest, facts=asked.facts, approval=approval)
+
+    async def _decide_and_accept(self, wish: Wish, asked: _Asked, on_event: OnEvent) -> Answer:
+        effect_id = self._ids.effect()
+        ready = await self._prepare(asked, None, effect_id, key=wish.key, attempt=1)
+        decision = ready.decision
+        accept = acceptance(
+            intent=asked.intent,
+            data=asked.data,
+            intent_digest=asked.digest,
+            decision=decision,
+            effect=effect_id,
+            grant=ready.grant,
+            fence=self._fence,
+            parent=wish.parent,
+            review=self._ids.review() if decision.verdict is Verdict.REVIEW else None,
+            salt=self._entropy(SALT_BYTES),
+            now_ms=self._clock.now_ms(),
+        )
+        accepted: Accepted = await self._store.apply(accept)
+        if not accepted.fresh:
+            return await self._existing(wish.tenant, accepted.effect)
+        effect = accepted_effect(accept, accepted.seq)
+        if ready.grant is None:
+            return Answer(effect=effect, decision=decision, review=accept.review)
+        return await self._carry(effect, ready, on_event)
+
+    async def _prepare(
+        self, asked: _Asked, approval: Approval | None, effect: EffectId, *, key: str, attempt: int
+    ) -> _Ready:
+        """Decide and, when the answer is yes, make the exact order and the grant for it."""
+        decision = await self._decide(asked, approval)
+        if decision.verdict is not Verdict.ALLOW or asked.operation is None or decision.obligations is None:
+            return _Ready(decision, None, None)
+        try:
+            order = asked.operation.plan(asked.arguments, self._place, decision.obligations, key or effect)
+        except Malformed as malformed:
+            return _Ready(_denied("arguments_invalid", str(malformed), revision=decision.policy_revision), None, None)
+        grant = self._mint.mint(
+            decision=decision,
+            intent=asked.digest,
+            order=order_digest(order),
+            tenant=asked.intent.tenant,
+            effect=effect,
+            attempt=attempt,
+            fence=self._fence,
+            id=self._ids.grant(),
+            now_ms=self._clock.now_ms(),
+        )
+        return _Ready(decision, order, grant)
+
+    async def _dispatch(self, effect: Effect, ready: _Ready, *, review: ReviewId | None) -> int:
+        assert ready.grant is not None, "nothing is dispatched without a grant"
+        seq: int = await self._store.apply(
+            Dispatch(
+                tenant=effect.tenant,
+                effect=effect.id,
+                last_seq=effect.last_seq,
+                review=review,
+                again=review is None,
+                attempt=ready.grant.body.attempt,
+                grant_id=ready.grant.body.id,
+                policy_revision=ready.decision.policy_revision,
+                rules=ready.decision.rules,
+                fence=self._fence,
+            )
+        )
+        return seq
+
+    async def _carry(self, effect: Effect, ready: _Ready, on_event: OnEvent) -> Answer:
+        assert ready.grant is not None, "nothing is carried without a grant"
+        assert ready.order is not None, "a grant is for an order"
+        outcome, settled = await self._dispatcher.carry_out(
+            grant=ready.grant, order=ready.order, seq=effect.last_seq, state=effect.state, on_event=on_event
+        )
+        if settled.applied:
+            after = settled_effect(effect, outcome, settled.seq)
+        else:
+            after = await self._must_find(effect.tenant, effect.id)
+        return Answer(effect=after, decision=ready.decision, outcome=outcome)
+
+    async def _existing(self, tenant: TenantId, effect_id: EffectId) -> Answer:
+        """The idempotency key already had this effect: tell what became of it, and do nothing."""
+        answer = await self._told(tenant, effect_id, None, review=None)
+        return msgspec.structs.replace(answer, fresh=False)
+
+    async def _told(
+        self, tenant: TenantId, effect_id: EffectId, decision: Decision | None, *, review: Review | None
+    ) -> Answer:
+        effect = await self._must_find(tenant, effect_id)
+        if review is None and effect.review:
+            review = await self._store.review(tenant, ReviewId(effect.review))
+        outcome = None
+        if effect.attempt:
+            outcome = outcome_of(await self._store.history(tenant, effect))
+        return Answer(effect=effect, decision=decision, outcome=outcome, review=review)
+
+    async def _granted(self, tenant: TenantId, effect_id: EffectId) -> tuple[Effect, Intent, Review]:
+        effect = await self._must_find(tenant, effect_id)
+        if effect.state is not EffectState.GRANTED:
+            raise Conflict("effect_moved", f"effect `{effect_id}` is {effect.state}, not waiting to be dispatched")
+        review = await self._store.review(tenant, ReviewId(effect.review))
+        intent = intent_of(await self._store.history(tenant, effect))
+        if review is None or intent is None:
+            raise Refused("intent_erased", f"the call of effect `{effect_id}` is no longer there to be carried out")
+        if intent_digest(intent_bytes(intent)) != effect.intent or review.intent != effect.intent:
+            raise InvariantBroken(
+                "intent_changed", f"the recorded call of effect `{effect_id}` is not what was approved"
+            )
+        return effect, intent, review
+
+    async def _withdraw(self, effect: Effect, decision: Decision) -> Answer:
+        await self._store.apply(
+            Withdraw(
+                tenant=effect.tenant,
+                effect=effect.id,
+                last_seq=effect.last_seq,
+                review=ReviewId(effect.review),
+                move=Move.REVOKE,
+                code=decision.code,
+                policy_revision=decision.policy_revision,
+                rules=decision.rules,
+            )
+        )
+        return await self._told(effect.tenant, effect.id, decision, review=None)
+
+    def _forget_or_raise(self, tenant: TenantId, conflict: Conflict) -> None:
+        """When the policy moved under a decision, the active one is read again; any other conflict stands."""
+        if conflict.code != "policy_moved":
+            raise conflict
+        self._policies.forget(tenant)
+
+    async def _must_find(self, tenant: TenantId, effect_id: EffectId) -> Effect:
+        effect = await self._store.effect(tenant, effect_id)
+        if effect is None:
+            raise NotFound("effect_not_found", f"there is no effect `{effect_id}`", hint="see `assent timeline`")
+        return effect
+
+
+def _at(effect: Effect, seq: int, *, attempt: int, state: EffectState) -> Effect:
+    return msgspec.structs.replace(effect, last_seq=seq, attempt=attempt, state=state)
+
+
+def _unsettled_policy() -> Conflict:
+    return Conflict("policy_moved", "the policy keeps changing", hint="try again when it has settled")
+
+
+def _denied(code: str, reason: str, *, revision: str = "") -> Decision:
+    return Decision(verdict=Verdict.DENY, code=code, reason=reason, policy_revision=revision)

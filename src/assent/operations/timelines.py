@@ -1,0 +1,194 @@
+"""Timelines: what happened, told from the log. Reads only; what was erased is told as erased."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from assent.execution.outcomes import Ending, Outcome
+from assent.ledger.effects import Effect, EffectState
+from assent.ledger.intents import Intent
+from assent.ledger.ports import LedgerStore, Record
+from assent.ledger.receipts import read_receipt
+from assent.ledger.reviews import Review, ReviewState
+from assent.primitives.errors import NotFound
+from assent.primitives.ids import EffectId, ReviewId, TenantId
+
+INBOX_MAX = 500
+PAGE_MAX = 1_000
+NAMES_MAX = 20
+
+
+class AcceptedPayload(msgspec.Struct, frozen=True, kw_only=True):
+    """What the entry of an acceptance commits to: the call and the decision's reason."""
+
+    intent: dict[str, Any]
+    reason: str
+
+
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a timeline. `type` is the entry's, `facts` its body, `detail` its payload, if still there."""
+
+    at_ms: int
+    seq: int
+    type: str
+    effect: str
+    facts: dict[str, Any]
+    detail: dict[str, Any] | None
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything there is to say about one effect. `intent` is None once erased; `policy_number` counts activations."""
+
+    effect: Effect
+    intent: Intent | None
+    reason: str
+    rules: tuple[str, ...]
+    policy_revision: str
+    review: Review | None
+    outcome: Outcome | None
+    moments: tuple[Moment, ...]
+
+
+class Inbox(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits for a person: open reviews with the call each is about, and effects nobody can account for."""
+
+    reviews: tuple[tuple[Review, Explanation], ...]
+    unknown: tuple[Explanation, ...]
+    granted: tuple[Explanation, ...]
+
+
+class Timelines:
+    """Questions about the record."""
+
+    def __init__(self, *, store: LedgerStore) -> None:
+        self._store = store
+
+    async def explain(self, tenant: TenantId, effect_id: EffectId) -> Explanation:
+        """Who, on whose behalf, which rule, what approval, where it ran, what came back.
+
+        Raises:
+            NotFound: there is no such effect.
+        """
+        effect = await self._store.effect(tenant, effect_id)
+        if effect is None:
+            raise NotFound("effect_not_found", f"there is no effect `{effect_id}`", hint="see `assent timeline`")
+        return await self._explain(effect)
+
+    async def of_effect(self, tenant: TenantId, effect_id: EffectId) -> list[Moment]:
+        """Every moment of one effect."""
+        return list((await self.explain(tenant, effect_id)).moments)
+
+    async def of_run(self, tenant: TenantId, run: str) -> list[Moment]:
+        """Every moment of a run's effects, in the log's order."""
+        effects = await self._store.effects(tenant, run=run, limit=PAGE_MAX)
+        if not effects:
+            raise NotFound("run_not_found", f"there is no run `{run}`", hint="see `assent timeline`")
+        found = [m for effect in effects for m in moments(await self._store.history(tenant, effect))]
+        return sorted(found, key=lambda moment: moment.seq)
+
+    async def latest(self, tenant: TenantId, *, after: int = -1, limit: int = PAGE_MAX) -> list[Moment]:
+        """Moments after a log position, in order."""
+        return moments(await self._store.records(tenant, after=after, limit=limit))
+
+    async def newest(self, tenant: TenantId, *, limit: int = PAGE_MAX) -> list[Moment]:
+        """The last moments, in order."""
+        return await self.latest(tenant, after=await self._store.size(tenant) - limit - 1, limit=limit)
+
+    async def names(self, tenant: TenantId, part: str) -> list[str]:
+        """Ids of effects and reviews, and names of runs, that contain `part`; at most `NAMES_MAX`."""
+        return await self._store.names(tenant, part, limit=NAMES_MAX)
+
+    async def unknown(self, tenant: TenantId) -> list[Effect]:
+        """Effects nobody can account for yet."""
+        states = (EffectState.UNKNOWN, EffectState.QUARANTINED)
+        return await self._store.effects(tenant, states=states, limit=INBOX_MAX)
+
+    async def inbox(self, tenant: TenantId) -> Inbox:
+        """What waits for a person."""
+        reviews = await self._store.reviews(tenant, states=(ReviewState.OPEN,), limit=INBOX_MAX)
+        asked = [(review, await self.explain(tenant, review.effect)) for review in reviews]
+        stuck = await self._store.effects(
+            tenant, states=(EffectState.UNKNOWN, EffectState.QUARANTINED), limit=INBOX_MAX
+        )
+        granted = await self._store.effects(tenant, states=(EffectState.GRANTED,), limit=INBOX_MAX)
+        return Inbox(
+            reviews=tuple(asked),
+            unknown=tuple([await self._explain(effect) for effect in stuck]),
+            granted=tuple([await self._explain(effect) for effect in granted]),
+        )
+
+    async def _explain(self, effect: Effect) -> Explanation:
+        history = await self._store.history(effect.tenant, effect)
+        review = await self._store.review(effect.tenant, ReviewId(effect.review)) if effect.review else None
+        ruled = [r for r in history if "rules" in r.body]
+        return Explanation(
+            effect=effect,
+            intent=intent_of(history),
+            reason=_reason(history),
+            rules=tuple(ruled[-1].body["rules"]) if ruled else (),
+            policy_revision=ruled[-1].body["policy"] if ruled else "",
+            review=review,
+            outcome=outcome_of(history),
+            moments=tuple(moments(history)),
+        )
+
+
+def moments(records: Sequence[Record]) -> list[Moment]:
+    """Records as lines of a timeline."""
+    return [
+        Moment(
+            at_ms=record.at,
+            seq=record.seq,
+            type=record.type,
+            effect=record.body.get("effect", ""),
+            facts=record.body,
+            detail=_detail(record),
+        )
+        for record in records
+    ]
+
+
+def intent_of(history: Sequence[Record]) -> Intent | None:
+    """The call an effect was accepted for, or None when it was erased."""
+    payload = _accepted(history)
+    return msgspec.convert(payload.intent, Intent) if payload else None
+
+
+def outcome_of(history: Sequence[Record]) -> Outcome | None:
+    """The outcome of the last attempt that was settled, or None when none was (or its payload was erased)."""
+    settled = [r for r in history if r.type == "effect.settled" and r.payload is not None]
+    if not settled:
+        return None
+    record = settled[-1]
+    assert record.payload is not None
+    receipt = read_receipt(record.payload)
+    return Outcome(
+        ending=Ending(record.body["ending"]),
+        code=record.body["code"],
+        message=receipt.message,
+        value=receipt.value,
+        evidence=receipt.evidence,
+    )
+
+
+def _accepted(history: Sequence[Record]) -> AcceptedPayload | None:
+    if not history or history[0].payload is None:
+        return None
+    return msgspec.json.decode(history[0].payload, type=AcceptedPayload)
+
+
+def _reason(history: Sequence[Record]) -> str:
+    payload = _accepted(history)
+    return payload.reason if payload else ""
+
+
+def _detail(record: Record) -> dict[str, Any] | None:
+    if record.payload is None:
+        return None
+    if record.type in ("review.answered", "effect.judged"):
+        return {"reason": record.payload.decode()}
+    found: dict[str, Any] = msgspec.json.decode(record.payload)
+    return found

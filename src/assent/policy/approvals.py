@@ -1,0 +1,34 @@
+"""An approval, as policy is told of it: people said yes to exactly one call. Pure values."""
+
+from __future__ import annotations
+
+import msgspec
+
+from assent.primitives.digests import Digest
+
+
+class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """People approved the intent with this digest. Whoever hands it over has seen that it has not expired."""
+
+    intent: Digest
+    quorum: int
+    approvers: tuple[str, ...]
+
+    @property
+    def people(self) -> frozenset[str]:
+        """Those of the approvers who count: people, each once. An agent or service approves nothing."""
+        return frozenset(name for name in self.approvers if name.startswith("person:"))
+
+    @property
+    def strength(self) -> int:
+        """How many approvals it is worth: never more than it names people, never more than it claims."""
+        return min(self.quorum, len(self.people))
+
+
+class Hypothetical(Approval, frozen=True, kw_only=True):
+    """What is supposed when the engine asks whether people could approve a call at all: its quorum is reached."""
+
+    @property
+    def strength(self) -> int:
+        """As much as it claims."""
+        return self.quorum

@@ -1,0 +1,74 @@
+"""Requests: the context that rules see of one call. Pure.
+
+An attribute that nothing supplies is absent, not empty, so that a rule must say `context has host` before it speaks of
+the host; the schema makes it do so.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from assent.ledger.intents import Intent
+from assent.ledger.operations import Facts
+from assent.policy.approvals import Approval
+
+
+class _Approved(msgspec.Struct, frozen=True, kw_only=True):
+    intent: str
+    quorum: int
+    approvers: tuple[str, ...]
+
+
+class _Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The `Call` of the schema. What equals its default is left out; the required attributes have none."""
+
+    intent: str
+    on_behalf_of: tuple[str, ...]
+    inside_workspace: bool
+    payload_bytes: int
+    run: str = ""
+    path: str = ""
+    host: str = ""
+    method: str = ""
+    program: str = ""
+    approval: _Approved | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def context(
+    *, on_behalf_of: tuple[str, ...], digest: str, run: str, facts: Facts, approval: Approval | None = None
+) -> bytes:
+    """The context of one call as JSON.
+
+    Raises:
+        UnicodeEncodeError: a text is not valid Unicode.
+    """
+    return _encode(
+        _Call(
+            intent=digest,
+            on_behalf_of=on_behalf_of,
+            inside_workspace=facts.inside_workspace,
+            payload_bytes=facts.payload_bytes,
+            run=run,
+            path=facts.path,
+            host=facts.host,
+            method=facts.method,
+            program=facts.program,
+            approval=_approved(approval),
+        )
+    )
+
+
+def context_of(intent: Intent, digest: str, facts: Facts, approval: Approval | None = None) -> str:
+    """The context of `intent` as JSON text."""
+    return context(
+        on_behalf_of=intent.on_behalf_of, digest=digest, run=intent.run, facts=facts, approval=approval
+    ).decode()
+
+
+def _approved(approval: Approval | None) -> _Approved | None:
+    if approval is None:
+        return None
+    return _Approved(intent=approval.intent, quorum=approval.strength, approvers=tuple(sorted(approval.people)))

@@ -1,0 +1,50 @@
+"""Slices: for every operation, the rules whose head can match its calls, ready to be asked.
+
+Cedar walks all the rules it is given, so it is given few. An operation fixes the action and the resource of its calls,
+and those two parts of a rule's head are compared with constants: whether they can match is known before any call. A
+slice therefore leaves out only rules that cannot apply; the principal and the conditions are left to Cedar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from assent.policy.cedar import Cedar, Judge
+from assent.policy.expressions import WHOLE
+from assent.policy.rules import Rule
+from assent.policy.world import World
+
+
+class Slice:
+    """Some rules and their judge. `asks`: an approval can matter; `sees_*`: the digest or the run can."""
+
+    __slots__ = ("asks", "judge", "rules", "sees_intent", "sees_run")
+
+    def __init__(self, *, rules: Iterable[Rule], judge: Judge) -> None:
+        self.rules: Final[Mapping[str, Rule]] = {rule.id: rule for rule in rules}
+        self.judge: Final = judge
+        seen = frozenset[str]().union(*(rule.reads for rule in self.rules.values()))
+        self.asks: Final = any(rule.forbids and rule.asks for rule in self.rules.values())
+        self.sees_intent: Final = not seen.isdisjoint({"intent", WHOLE})
+        self.sees_run: Final = not seen.isdisjoint({"run", WHOLE})
+
+    def named(self, ids: Iterable[str]) -> tuple[Rule, ...]:
+        """The rules with these ids, in the order given."""
+        return tuple(self.rules[name] for name in ids)
+
+
+def slices(rules: Iterable[Rule], *, world: World, cedar: Cedar) -> dict[str, Slice]:
+    """The slice of every operation. Operations that share their rules share the slice."""
+    every = tuple(rules)
+    entities = cedar.entities(world.entities())
+    made: dict[tuple[str, ...], Slice] = {}
+    found: dict[str, Slice] = {}
+    for offer in world.offers.values():
+        reaching = tuple(rule for rule in every if world.reaches(rule, offer))
+        ids = tuple(rule.id for rule in reaching)
+        if ids not in made:
+            judge = cedar.judge({rule.id: rule.body for rule in reaching}, entities)
+            made[ids] = Slice(rules=reaching, judge=judge)
+        found[offer.name] = made[ids]
+    return found

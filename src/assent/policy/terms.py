@@ -1,0 +1,139 @@
+"""Terms: what the annotations of a rule say beside its condition. Pure.
+
+    @id("delete-reviewed")               every rule: its name in decisions
+    @reason("deleting cannot be undone") any rule: why, in one sentence
+    @example("{…}")                      any rule: a call to which it applies, when the search finds none
+    @review("Delete this file?")         a forbid that an approval lifts: the question people are asked,
+    @quorum("2") @review_ttl_s("3600")     how many must approve, and for how long the question stands
+    @floor("namespaced")                 a permit, or a forbid with a review: the weakest confinement,
+    @wall_s @cpu_s @memory_mb @output_kb   and the limits under which the call may be carried out
+    @file_mb @processes @open_files
+
+Whatever a rule asks for can only tighten: the strictest floor and the smallest limit of all the rules that apply hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from assent.execution.attestations import ConfinementClass, tightest
+from assent.execution.obligations import Obligations
+from assent.execution.orders import Limits
+from assent.ledger.decisions import ReviewTerms
+
+TEXT_CHARACTERS_MAX = 500
+EXAMPLE_CHARACTERS_MAX = 4_000
+QUORUM_MAX = 16
+REVIEW_TTL_S_MAX = 30 * 86_400
+AMOUNT_MAX = 2**31 - 1
+
+_LIMITS: dict[str, tuple[str, int]] = {
+    "wall_s": ("wall_ms", 1_000),
+    "cpu_s": ("cpu_s_max", 1),
+    "memory_mb": ("memory_bytes_max", 1_048_576),
+    "output_kb": ("output_bytes_max", 1_024),
+    "file_mb": ("file_bytes_max", 1_048_576),
+    "processes": ("processes_max", 1),
+    "open_files": ("open_files_max", 1),
+}
+_REVIEWS: dict[str, int] = {"quorum": QUORUM_MAX, "review_ttl_s": REVIEW_TTL_S_MAX}
+_TEXTS: dict[str, int] = {
+    "reason": TEXT_CHARACTERS_MAX,
+    "review": TEXT_CHARACTERS_MAX,
+    "example": EXAMPLE_CHARACTERS_MAX,
+}
+ANNOTATIONS = frozenset({"id", "floor", *_LIMITS, *_REVIEWS, *_TEXTS})
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """The annotations of one rule, read. `limits` are (field of Limits, amount)."""
+
+    reason: str = ""
+    example: str = ""
+    review: ReviewTerms | None = None
+    floor: ConfinementClass | None = None
+    limits: tuple[tuple[str, int], ...] = ()
+
+
+def read_terms(annotations: Mapping[str, str], *, effect: str) -> tuple[Terms, list[str]]:
+    """Read the annotations of a rule with `effect` (`permit`, `forbid`), and say everything that is wrong with them."""
+    faults = [f"`@{name}` is not an annotation" for name in sorted(annotations.keys() - ANNOTATIONS)]
+    faults += _misplaced(annotations, effect)
+    for name, size in _TEXTS.items():
+        text = annotations.get(name, "x")
+        if not text.strip() or len(text) > size or not text.isprintable():
+            faults.append(f"`@{name}` must be a printable text of 1 to {size} characters")
+    floor = annotations.get("floor")
+    if floor is not None and floor not in set(ConfinementClass):
+        faults.append(f"`@floor` must be one of {', '.join(f'`{name}`' for name in ConfinementClass)}")
+    amounts = {name: _amount(name, annotations, faults) for name in (*_LIMITS, *_REVIEWS) if name in annotations}
+    if faults:
+        return Terms(), faults
+    limits = tuple((_LIMITS[name][0], amount * _LIMITS[name][1]) for name, amount in amounts.items() if name in _LIMITS)
+    terms = Terms(
+        reason=annotations.get("reason", ""),
+        example=annotations.get("example", ""),
+        review=_review(annotations, amounts),
+        floor=ConfinementClass(floor) if floor else None,
+        limits=limits,
+    )
+    return terms, []
+
+
+def _misplaced(annotations: Mapping[str, str], effect: str) -> list[str]:
+    if "review" in annotations:
+        return [] if effect == "forbid" else ["`@review` belongs to a `forbid` that an approval lifts"]
+    alone = [name for name in _REVIEWS if name in annotations]
+    if effect == "forbid":  # what is never carried out needs no limits
+        alone += [name for name in ("floor", *_LIMITS) if name in annotations]
+    return [f"`@{name}` says nothing here without `@review`" for name in alone]
+
+
+def _amount(name: str, annotations: Mapping[str, str], faults: list[str]) -> int:
+    text = annotations[name]
+    most = _REVIEWS.get(name) or AMOUNT_MAX // _LIMITS[name][1]
+    if text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= most:
+        return int(text)
+    faults.append(f"`@{name}` must be a whole number from 1 to {most}")
+    return 0
+
+
+def _review(annotations: Mapping[str, str], amounts: Mapping[str, int]) -> ReviewTerms | None:
+    if "review" not in annotations:
+        return None
+    default = ReviewTerms(question=annotations["review"])
+    return ReviewTerms(
+        question=annotations["review"],
+        quorum=amounts.get("quorum", default.quorum),
+        ttl_s=amounts.get("review_ttl_s", default.ttl_s),
+    )
+
+
+def tightened(base: Obligations, terms: Iterable[Terms], *, hosts: tuple[str, ...]) -> Obligations:
+    """`base` under all of `terms`, for exactly `hosts`."""
+    floor = base.floor
+    limits: dict[str, int] = {name: getattr(base.limits, name) for name in Limits.__struct_fields__}
+    for term in terms:
+        if term.floor is not None:
+            floor = tightest(floor, term.floor)
+        for name, amount in term.limits:
+            limits[name] = min(limits[name], amount)
+    return Obligations(floor=floor, hosts=hosts, limits=Limits(**limits))
+
+
+def joined(terms: Iterable[Terms], *, question: str) -> ReviewTerms:
+    """One review that satisfies all of `terms`: every question, the largest quorum, the shortest time.
+
+    `question` is asked when none of them has one.
+    """
+    reviews = [term.review for term in terms if term.review is not None]
+    if not reviews:
+        return ReviewTerms(question=question)
+    questions = dict.fromkeys(review.question for review in reviews)
+    return ReviewTerms(
+        question=" ".join(questions),
+        quorum=max(review.quorum for review in reviews),
+        ttl_s=min(review.ttl_s for review in reviews),
+    )

@@ -1,0 +1,1 @@
+"""Values every layer shares: ids, clock, canonical bytes, digests, leases, transitions, errors."""

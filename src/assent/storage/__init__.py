@@ -1,0 +1,1 @@
+"""Transactions, group commit, migrations: where rows become durable."""

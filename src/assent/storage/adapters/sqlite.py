@@ -1,0 +1,330 @@
+"""SQLite: one file, one writer thread that commits in groups, many readers.
+
+Every write of a process goes through one queue. The writer takes whatever has gathered while the last commit was in
+flight, applies it in one transaction, and flushes once for all of them (WAL, synchronous=FULL: a commit returns after
+the flush). A caller is answered only after its commit. Other processes may use the same file: transactions begin
+IMMEDIATE, so two writers take turns, and nothing read before a transaction is trusted inside it.
+
+Commands of one batch are independent of each other, because each caller waits for its answer. The fast path applies
+them in bulk; when bulk does not fit (a duplicate key, a lost lease, …) the transaction is rolled back and the batch is
+replayed one command at a time, each in a savepoint, so one refused command never takes its neighbours down.
+
+Times in SQL come from `assent_now_ms()`: the database's clock, fixed for the length of one transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from assent.primitives.clock import Clock
+from assent.primitives.errors import AssentError, InvariantBroken, Unavailable
+from assent.storage.migrations import migrations
+
+BATCH_MAX = 512
+QUEUE_MAX = 20_000
+BUSY_TIMEOUT_MS = 10_000
+READERS_MAX = 8
+# Pages are written back to the file once the WAL holds this many: rarely enough that it costs little per commit, often
+# enough that the WAL stays near 32 MB.
+WAL_PAGES = 8_000
+
+Apply = Callable[[sqlite3.Connection, Sequence[Any]], list[Any]]
+Committed = Callable[[], None]
+
+
+class SqliteDatabase:
+    """One SQLite file. `apply(connection, commands)` turns a batch of commands into results inside a transaction; a
+    result that is an exception rolls back that command alone."""
+
+    def __init__(self, path: Path, *, clock: Clock) -> None:
+        self.path = path
+        self._clock = clock
+        self._now_ms = 0
+        self._readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        self._readers_made = 0
+        self._readers_lock = threading.Lock()
+        self._writer: _Writer | None = None
+
+    def open(self, apply: Apply, *, committed: Committed) -> None:
+        """Create or migrate the file and start the writer. `committed` is called on its thread after each commit.
+
+        Raises:
+            Unavailable: the file is locked, read-only, full, not a database, damaged or newer than this release.
+        """
+        with translated(self.path):
+            connection = self._connect(fixed_clock=True)
+            self._migrate(connection)
+        self._writer = _Writer(connection, apply=apply, committed=committed, stamp=self._stamp, path=self.path)
+
+    async def write(self, command: object) -> Any:
+        """Apply one command durably and return its result, or raise the exception it resulted in."""
+        if self._writer is None:
+            raise Unavailable("database_closed", "the database is not open")
+        return await self._writer.submit(command)
+
+    async def read(self, query: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Run `query` in a reader's transaction, off the event loop."""
+        return await asyncio.to_thread(self.read_now, query)
+
+    def read_now(self, query: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Run `query` in a reader's transaction, in this thread."""
+        with translated(self.path):
+            connection = self._reader()
+            try:
+                connection.execute("BEGIN")
+                try:
+                    return query(connection)
+                finally:
+                    connection.rollback()
+            finally:
+                self._readers.put(connection)
+
+    def close(self) -> None:
+        """Finish what is queued, stop the writer and close every connection. Idempotent."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        while not self._readers.empty():
+            self._readers.get().close()
+
+    def _stamp(self) -> None:
+        self._now_ms = self._clock.now_ms()
+
+    def _connect(self, *, fixed_clock: bool = False) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=0)
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
+        now = (lambda: self._now_ms) if fixed_clock else self._clock.now_ms
+        connection.create_function("assent_now_ms", 0, now)
+        return connection
+
+    def _reader(self) -> sqlite3.Connection:
+        try:
+            return self._readers.get_nowait()
+        except queue.Empty:
+            with self._readers_lock:
+                if self._readers_made < READERS_MAX:
+                    self._readers_made += 1
+                    connection = self._connect()
+                    connection.execute("PRAGMA query_only=ON")
+                    return connection
+            return self._readers.get()
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._run_migrations(connection)
+        except BaseException:
+            connection.rollback()
+            raise
+        connection.execute("COMMIT")
+
+    def _run_migrations(self, connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations"
+            " (number INTEGER PRIMARY KEY, name TEXT NOT NULL, digest TEXT NOT NULL, ran_at_ms INTEGER NOT NULL)"
+        )
+        ran = dict(connection.execute("SELECT number, digest FROM schema_migrations").fetchall())
+        known = migrations()
+        if max(ran, default=0) > known[-1].number:
+            raise Unavailable(
+                "database_newer",
+                f"`{self.path}` was written by a newer release (schema {max(ran)}, this one knows {known[-1].number})",
+                hint="upgrade assent, or open another folder",
+            )
+        for step in known:
+            if step.number not in ran:
+                _run_script(connection, step.sql)
+                connection.execute(
+                    "INSERT INTO schema_migrations VALUES (?, ?, ?, ?)",
+                    (step.number, step.name, step.digest, self._clock.now_ms()),
+                )
+            elif ran[step.number] != step.digest:
+                raise InvariantBroken(
+                    "migration_changed", f"migration {step.number} of `{self.path}` is not the one this release ships"
+                )
+
+
+class _Writer:
+    """The one thread that writes. Its queue is bounded; a full queue is an answer, not a wait."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        apply: Apply,
+        committed: Committed,
+        stamp: Callable[[], None],
+        path: Path,
+    ) -> None:
+        self._connection = connection
+        self._apply = apply
+        self._committed = committed
+        self._stamp = stamp
+        self._path = path
+        self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
+        self._gathered: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+        self._room = threading.Semaphore(QUEUE_MAX)
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="assent-writer", daemon=True)
+        self._thread.start()
+
+    async def submit(self, command: object) -> Any:
+        if self._closed:
+            raise Unavailable("database_closed", "the database is closing")
+        if not self._room.acquire(blocking=False):
+            raise Unavailable("queue_full", f"{QUEUE_MAX} writes are waiting", hint="slow down and try again")
+        loop = asyncio.get_running_loop()
+        job = _Job(command, loop, loop.create_future())
+        gathered = self._gathered.get(loop)
+        if gathered is None:
+            self._gathered[loop] = [job]
+            loop.call_soon(self._hand_over, loop)
+        else:
+            gathered.append(job)
+        return await job.future
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give the writer what all callers of this turn of the loop have asked for: one wake-up, one larger batch."""
+        self._queue.put(self._gathered.pop(loop))
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+            self._thread.join()
+            self._connection.close()
+
+    def _run(self) -> None:
+        open_ = True
+        while open_:
+            taken = [self._queue.get()]
+            while not self._queue.empty():
+                taken.append(self._queue.get_nowait())
+            open_ = None not in taken
+            jobs = [job for some in taken if some is not None for job in some]
+            for start in range(0, len(jobs), BATCH_MAX):
+                batch = jobs[start : start + BATCH_MAX]
+                results = self._commit(batch)
+                self._room.release(len(batch))
+                _answer(batch, results)
+
+    def _commit(self, batch: list[_Job]) -> list[Any]:
+        commands = [job.command for job in batch]
+        try:
+            with translated(self._path):
+                return self._transact(lambda: self._apply(self._connection, commands))
+        except AssentError as error:
+            if isinstance(error, Unavailable) or len(commands) == 1:
+                return [error] * len(commands)
+        except Exception as error:  # noqa: BLE001 (the worker loop's top: a bug must not stop all writing)
+            if len(commands) == 1:
+                return [error]
+        return [self._commit_alone(command) for command in commands]
+
+    def _commit_alone(self, command: object) -> Any:
+        try:
+            with translated(self._path):
+                return self._transact(lambda: self._apply(self._connection, [command]))[0]
+        except Exception as error:  # noqa: BLE001 (the same: the caller gets it)
+            return error
+
+    def _transact(self, work: Callable[[], list[Any]]) -> list[Any]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._stamp()
+            results = work()
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.rollback()
+            raise
+        self._committed()
+        return results
+
+
+class _Job:
+    __slots__ = ("command", "future", "loop")
+
+    def __init__(self, command: object, loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any]) -> None:
+        self.command = command
+        self.loop = loop
+        self.future = future
+
+
+def _answer(batch: list[_Job], results: list[Any]) -> None:
+    """Resolve every future, with one wake-up per event loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+    for job, result in zip(batch, results, strict=True):
+        by_loop.setdefault(job.loop, []).append((job.future, result))
+    for loop, pairs in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_resolve, pairs)
+        except RuntimeError:
+            # The caller's loop is gone; its command is durable all the same.
+            continue
+
+
+def _resolve(pairs: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, result in pairs:
+        if future.cancelled():
+            continue
+        if isinstance(result, BaseException):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+
+def _run_script(connection: sqlite3.Connection, sql: str) -> None:
+    """Run statements one by one: `executescript` would commit the transaction that must hold them together."""
+    statement = ""
+    for line in sql.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            connection.execute(statement)
+            statement = ""
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Translate SQLite's errors into ours, once, with the next step."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise _translate(error, path) from error
+
+
+_FAULTS: tuple[tuple[str, str, str, str], ...] = (
+    (
+        "SQLITE_BUSY",
+        "database_locked",
+        "is locked by another process",
+        "wait for it, or stop the process that holds it",
+    ),
+    ("SQLITE_FULL", "disk_full", "cannot grow: the disk is full", "free some space; nothing half-written was kept"),
+    ("SQLITE_READONLY", "database_read_only", "is read-only", "check the permissions of the file and its folder"),
+    ("SQLITE_NOTADB", "database_damaged", "is not a database", "restore it from a backup; it was left as it is"),
+    ("SQLITE_CORRUPT", "database_damaged", "is damaged", "restore it from a backup; it was left as it is"),
+    ("SQLITE_CANTOPEN", "database_missing", "cannot be opened", "check that the folder exists and may be written"),
+    ("SQLITE_PERM", "database_read_only", "may not be opened", "check the permissions of the file and its folder"),
+    ("SQLITE_IOERR", "disk_error", "could not be read or written", "check the disk; nothing half-written was kept"),
+)
+
+
+def _translate(error: sqlite3.DatabaseError, path: Path) -> AssentError:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    for prefix, code, what, hint in _FAULTS:
+        if name.startswith(prefix):
+            return Unavailable(code, f"the database `{path}` {what}", hint=hint)
+    return InvariantBroken(
+        "database_error", f"the database `{path}` refused a statement ({name or 'no code'}: {error})"
+    )

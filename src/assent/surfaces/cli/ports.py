@@ -1,0 +1,176 @@
+"""What commands need: a desk to work at, and the running house behind it. The entry point supplies both."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+import msgspec
+from cyclopts import Parameter
+
+from assent.surfaces.cli.exits import Exit
+from assent.surfaces.cli.paper import Paper
+
+if TYPE_CHECKING:
+    from assent.execution.outcomes import StreamEvent
+    from assent.ledger.contracts import OperationContract
+    from assent.operations.gate import Gate
+    from assent.operations.health import Finding
+    from assent.operations.policies import Policies
+    from assent.operations.recovery import Recovery
+    from assent.operations.rehearsals import Rehearsals
+    from assent.operations.reviews import Reviews
+    from assent.operations.timelines import Timelines
+    from assent.operations.verification import Verification
+    from assent.primitives.ids import TenantId
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What every command takes."""
+
+    json: Annotated[bool, Parameter(negative="", help="Print one JSON document and nothing else on stdout.")] = False
+    folder: Annotated[Path | None, Parameter(help="The folder that holds assent.toml (else: here or above).")] = None
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command has to say: `document` for programs, `tell` for people, and how it ended."""
+
+    document: Any
+    tell: Callable[[Paper], None]
+    exit: Exit = Exit.DONE
+
+
+class Place(Protocol):
+    """Which installation this is, and who works at the desk."""
+
+    @property
+    def file(self) -> Path: ...
+    @property
+    def tenant(self) -> TenantId: ...
+    @property
+    def person(self) -> str: ...
+    @property
+    def workspace(self) -> Path: ...
+    @property
+    def policy(self) -> Path: ...
+
+    def asking(self, name: str) -> tuple[str, tuple[str, ...]]:
+        """The principal to ask as and its chain; `name` may be empty for the default."""
+        ...
+
+
+class House(Protocol):
+    """A running node."""
+
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def reviews(self) -> Reviews: ...
+    @property
+    def recovery(self) -> Recovery: ...
+    @property
+    def policies(self) -> Policies: ...
+    @property
+    def timelines(self) -> Timelines: ...
+
+
+class PolicyText(Protocol):
+    """The policy files, joined."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def revision(self) -> str: ...
+
+    def place(self, line: int) -> tuple[str, int]:
+        """The file that holds `line`, and the line in it."""
+        ...
+
+
+class Founding(Protocol):
+    """What `init` did to one path."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def made(self) -> bool: ...
+
+
+class Desk(Protocol):
+    """Where a command works. Whatever costs time is made when it is asked for."""
+
+    json: bool
+
+    def use(self, common: Common | None) -> None:
+        """Take note of what every command takes."""
+        ...
+
+    @property
+    def place(self) -> Place:
+        """The settings. Raises: Malformed: there are none, or they have mistakes."""
+        ...
+
+    def open(self) -> AbstractAsyncContextManager[House]:
+        """Open the node. Raises: Unavailable: its database or key cannot be used."""
+        ...
+
+    def contracts(self) -> Mapping[str, OperationContract]:
+        """Every operation's contract, by name."""
+        ...
+
+    def rehearsals(self) -> Rehearsals:
+        """Policy's answers without doing anything."""
+        ...
+
+    def policy_text(self) -> PolicyText:
+        """The policy files. Raises: Malformed: they cannot be read."""
+        ...
+
+    def policy_tests(self) -> Sequence[tuple[str, str]]:
+        """The policy test files: names and texts."""
+        ...
+
+    def verification(self) -> Verification:
+        """The verifier, on a database that nobody needs to have opened."""
+        ...
+
+    def examine(self, *, fresh: bool) -> AsyncIterator[Finding]:
+        """Everything `doctor` looks at, one finding at a time."""
+        ...
+
+    def found(self, folder: Path) -> Sequence[Founding]:
+        """Make a new installation in `folder`, and work there from now on."""
+        ...
+
+    def now_ms(self) -> int:
+        """Wall time in milliseconds."""
+        ...
+
+    async def pause(self) -> None:
+        """Wait a moment before looking again."""
+        ...
+
+    def say(self, tell: Callable[[Paper], None]) -> None:
+        """Tell people something now, before the command's end. Nothing when the answer is JSON."""
+        ...
+
+    def note(self, *sentences: str) -> None:
+        """Mention something beside the answer, on stderr."""
+        ...
+
+    def live(self, event: StreamEvent) -> None:
+        """Show live output of what is running."""
+        ...
+
+    def live_end(self) -> bool:
+        """Nothing more comes. Whether anything was shown."""
+        ...
+
+    def raw(self, data: bytes) -> None:
+        """Write bytes to stdout as they are."""
+        ...

@@ -1,0 +1,117 @@
+"""A process that owns a process lane and carries what it is told, one JSON line a request: the "Assent process" of the tests.
+
+It runs as whoever started it, so the same tests drive the lane as root and as an ordinary user, and it can be killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from assent.execution.adapters.process import ProcessLane
+from assent.execution.attestations import ConfinementClass
+from assent.execution.orders import ProcessOrder
+
+
+class RealClock:
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def monotonic_ns(self) -> int:
+        return time.monotonic_ns()
+
+
+class Driver:
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._lanes: dict[str, ProcessLane] = {}
+
+    async def serve(self) -> None:
+        say({"uid": os.getuid(), "pid": os.getpid()})
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            request = json.loads(line)
+            say(await getattr(self, request.pop("do"))(**request))
+
+    def lane(self, mechanism: str | None) -> ProcessLane:
+        lane = self._lanes.get(mechanism or "")
+        if lane is None:
+            chosen: Any = mechanism
+            lane = self._lanes[mechanism or ""] = ProcessLane(
+                clock=RealClock(), state_dir=self._state_dir, mechanism=chosen
+            )
+        return lane
+
+    async def carry(
+        self, orders: list[Any], floor: str, mechanism: str | None = None, on_output: str = "", announce: bool = False
+    ) -> Any:
+        """Carry `orders` at once. `on_output`: `cancel` or `kill_spawner` when the first output arrives."""
+        lane, events, output = self.lane(mechanism), [], asyncio.Event()
+
+        def heard(event: Any) -> None:
+            events.append([event.stream, len(event.data)])
+            if announce and not output.is_set():
+                say({"heard": event.data.decode()})
+            output.set()
+
+        tasks = [
+            asyncio.ensure_future(
+                lane.carry(msgspec.convert(one, ProcessOrder), floor=ConfinementClass(floor), on_event=heard)
+            )
+            for one in orders
+        ]
+        if on_output:
+            await output.wait()
+        if on_output == "cancel":
+            tasks[0].cancel()
+        if on_output == "kill_spawner":
+            os.kill(spawner_of(lane), signal.SIGKILL)
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        return {
+            "outcomes": [None if isinstance(one, asyncio.CancelledError) else msgspec.to_builtins(one) for one in ended],
+            "cancelled": [isinstance(one, asyncio.CancelledError) for one in ended],
+            "classes": [
+                None if isinstance(one, BaseException) else one.evidence.attestation.confinement.value for one in ended
+            ],
+            "events": events,
+            "open_files": len(os.listdir("/proc/self/fd")),
+            "resident_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        }
+
+    async def selftest(self, mechanism: str | None = None, fresh: bool = False) -> Any:
+        report = await self.lane(mechanism).selftest(fresh=fresh)
+        return {**msgspec.to_builtins(report), "held": report.held, "verdict": report.verdict}
+
+    async def mechanisms(self) -> Any:
+        return msgspec.to_builtins(await self.lane(None).probe_mechanisms())
+
+    async def forget(self) -> Any:
+        """Close every lane, as a shutdown would, and say which processes are left."""
+        for lane in self._lanes.values():
+            await lane.close()
+            await lane.close()
+        self._lanes = {}
+        return {"children": Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+
+
+def spawner_of(lane: ProcessLane) -> int:
+    mechanism: Any = lane._mechanism
+    pid: int = mechanism.spawner_pid
+    return pid
+
+
+def say(value: Any) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(Driver(Path(sys.argv[1])).serve())

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assent.execution.attestations import ConfinementClass, meets
+from assent.execution.obligations import Obligations
+from assent.execution.orders import Limits
+from assent.ledger.decisions import ReviewTerms
+from assent.policy.terms import Terms, joined, read_terms, tightened
+
+FIELDS = Limits.__struct_fields__
+
+
+def test_read_terms_reads_every_annotation():
+    given_terms = {
+        "id": "a",
+        "reason": "why",
+        "review": "Really?",
+        "quorum": "2",
+        "review_ttl_s": "60",
+        "floor": "namespaced",
+        "wall_s": "3",
+        "cpu_s": "4",
+        "memory_mb": "5",
+        "output_kb": "6",
+        "file_mb": "7",
+        "processes": "8",
+        "open_files": "9",
+        "example": "{}",
+    }
+    terms, faults = read_terms(given_terms, effect="forbid")
+    assert faults == []
+    assert terms == Terms(
+        reason="why",
+        example="{}",
+        review=ReviewTerms(question="Really?", quorum=2, ttl_s=60),
+        floor=ConfinementClass.NAMESPACED,
+        limits=(
+            ("wall_ms", 3_000),
+            ("cpu_s_max", 4),
+            ("memory_bytes_max", 5 * 1_048_576),
+            ("output_bytes_max", 6 * 1_024),
+            ("file_bytes_max", 7 * 1_048_576),
+            ("processes_max", 8),
+            ("open_files_max", 9),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("annotations", "effect", "fault"),
+    [
+        ({"wall": "3"}, "permit", "`@wall` is not an annotation"),
+        ({"wall_s": "0"}, "permit", "`@wall_s` must be a whole number"),
+        ({"wall_s": "-1"}, "permit", "`@wall_s` must be a whole number"),
+        ({"wall_s": "1.5"}, "permit", "`@wall_s` must be a whole number"),
+        ({"wall_s": "٣"}, "permit", "`@wall_s` must be a whole number"),
+        ({"wall_s": ""}, "permit", "`@wall_s` must be a whole number"),
+        ({"wall_s": "9" * 400}, "permit", "`@wall_s` must be a whole number"),
+        ({"memory_mb": "999999"}, "permit", "`@memory_mb` must be a whole number"),
+        ({"floor": "strong"}, "permit", "`@floor` must be one of"),
+        ({"review": "Really?"}, "permit", "`@review` belongs to a `forbid`"),
+        ({"review": " "}, "forbid", "`@review` must be a printable text"),
+        ({"review": "a\nb"}, "forbid", "`@review` must be a printable text"),
+        ({"review": "a\u202eb"}, "forbid", "`@review` must be a printable text"),
+        ({"reason": "x" * 501}, "permit", "`@reason` must be a printable text"),
+        ({"quorum": "2"}, "forbid", "`@quorum` says nothing here without `@review`"),
+        ({"quorum": "2"}, "permit", "`@quorum` says nothing here without `@review`"),
+        ({"review": "Really?", "quorum": "17"}, "forbid", "`@quorum` must be a whole number from 1 to 16"),
+        ({"wall_s": "3"}, "forbid", "`@wall_s` says nothing here without `@review`"),
+        ({"floor": "confined"}, "forbid", "`@floor` says nothing here without `@review`"),
+    ],
+)
+def test_read_terms_refuses_what_is_unknown_misplaced_or_malformed(annotations: dict[str, str], effect: str, fault: str):
+    terms, faults = read_terms(annotations, effect=effect)
+    assert terms == Terms()
+    assert any(text.startswith(fault) for text in faults), faults
+
+
+TERMS = st.builds(
+    Terms,
+    floor=st.none() | st.sampled_from(ConfinementClass),
+    limits=st.lists(st.tuples(st.sampled_from(FIELDS), st.integers(1, 2**40)), max_size=5).map(tuple),
+)
+BASES = st.builds(
+    Obligations,
+    floor=st.sampled_from(ConfinementClass),
+    limits=st.builds(Limits, **{name: st.integers(1, 2**40) for name in FIELDS}),
+)
+
+
+@given(base=BASES, terms=st.lists(TERMS, max_size=4))
+def test_tightened_never_loosens_whatever_the_terms_say(base: Obligations, terms: list[Terms]):
+    found = tightened(base, terms, hosts=("a:1",))
+    assert meets(found.floor, base.floor)
+    assert all(meets(found.floor, term.floor) for term in terms if term.floor is not None)
+    for name in FIELDS:
+        bounds = [getattr(base.limits, name), *(n for term in terms for f, n in term.limits if f == name)]
+        assert getattr(found.limits, name) == min(bounds)
+    assert found.hosts == ("a:1",)
+
+
+@given(base=BASES, terms=st.lists(TERMS, max_size=4))
+def test_tightened_does_not_depend_on_the_order_of_rules(base: Obligations, terms: list[Terms]):
+    assert tightened(base, terms, hosts=()) == tightened(base, reversed(terms), hosts=())
+
+
+def test_joined_asks_every_question_with_the_largest_quorum_and_the_shortest_time():
+    terms = [
+        Terms(review=ReviewTerms(question="One?", quorum=1, ttl_s=60)),
+        Terms(review=ReviewTerms(question="Two?", quorum=3, ttl_s=90)),
+        Terms(review=ReviewTerms(question="One?", quorum=2, ttl_s=30)),
+        Terms(),
+    ]
+    assert joined(terms, question="Well?") == ReviewTerms(question="One? Two?", quorum=3, ttl_s=30)
+
+
+def test_joined_asks_the_given_question_when_no_rule_has_one():
+    assert joined([Terms()], question="Well?") == ReviewTerms(question="Well?")
