@@ -1,4 +1,5 @@
-"""A process that owns a process lane and carries what it is told, one JSON line a request: the "Assent process" of the tests.
+"""A process that owns a process lane and carries what it is told, one JSON line a request: the "Assent process" of
+the tests.
 
 It runs as whoever started it, so the same tests drive the lane as root and as an ordinary user, and it can be killed.
 """
@@ -20,6 +21,7 @@ import msgspec
 from assent.execution.adapters.process import ProcessLane
 from assent.execution.attestations import ConfinementClass
 from assent.execution.orders import ProcessOrder
+from assent.primitives.errors import AssentError
 
 
 class RealClock:
@@ -39,7 +41,10 @@ class Driver:
         say({"uid": os.getuid(), "pid": os.getpid()})
         while line := await asyncio.to_thread(sys.stdin.readline):
             request = json.loads(line)
-            say(await getattr(self, request.pop("do"))(**request))
+            try:
+                say(await getattr(self, request.pop("do"))(**request))
+            except AssentError as error:
+                say({"error": error.code, "message": str(error)})
 
     def lane(self, mechanism: str | None) -> ProcessLane:
         lane = self._lanes.get(mechanism or "")
@@ -76,13 +81,15 @@ class Driver:
             os.kill(spawner_of(lane), signal.SIGKILL)
         ended = await asyncio.gather(*tasks, return_exceptions=True)
         return {
-            "outcomes": [None if isinstance(one, asyncio.CancelledError) else msgspec.to_builtins(one) for one in ended],
+            "outcomes": [
+                None if isinstance(one, asyncio.CancelledError) else msgspec.to_builtins(one) for one in ended
+            ],
             "cancelled": [isinstance(one, asyncio.CancelledError) for one in ended],
             "classes": [
                 None if isinstance(one, BaseException) else one.evidence.attestation.confinement.value for one in ended
             ],
             "events": events,
-            "open_files": len(os.listdir("/proc/self/fd")),
+            "open_files": open_files(),
             "resident_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         }
 
@@ -99,13 +106,21 @@ class Driver:
             await lane.close()
             await lane.close()
         self._lanes = {}
-        return {"children": Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+        return {"children": children()}
 
 
 def spawner_of(lane: ProcessLane) -> int:
     mechanism: Any = lane._mechanism
     pid: int = mechanism.spawner_pid
     return pid
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def children() -> list[str]:
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split()
 
 
 def say(value: Any) -> None:

@@ -1,8 +1,9 @@
-"""The lane under test, owned by a process of its own: as root and as an ordinary user where root runs the tests, else as the
-ordinary user who runs them. Which paths are tested is visible in the test ids."""
+"""The lane under test, owned by a process of its own: as root and as an ordinary user where root runs the tests, else
+as the ordinary user who runs them. Which paths are tested is visible in the test ids."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -20,6 +21,18 @@ from tests.execution.ordinary_user import ORDINARY_UID
 HERE = Path(__file__).parent
 USERS = ["root", "ordinary"] if os.geteuid() == 0 else ["ordinary"]
 DEADLINE_S = 30.0
+# Forks twice into its own session, ignores SIGTERM, keeps the output open, carries the marker that the scan looks for.
+DAEMON = """
+import os, signal, sys
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.execvp("python3", ["python3", "-I", "-S", "-c", "import time; time.sleep(600)", sys.argv[1]])
+    os._exit(0)
+os.wait()
+print("left", flush=True)
+"""
 
 
 class Lane:
@@ -72,7 +85,8 @@ class Lane:
     def end(self) -> None:
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                stream.close()
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
         self._process.wait(DEADLINE_S)
 
 
@@ -110,7 +124,7 @@ def started_lane(user: str) -> Lane:
 def processes_with(marker: str) -> list[int]:
     """Everything on this machine, seen from outside, that carries `marker`."""
     found = []
-    for name in os.listdir("/proc"):
+    for name in (path.name for path in Path("/proc").iterdir()):
         if name.isdigit() and int(name) != os.getpid():
             try:
                 text = Path("/proc", name, "cmdline").read_bytes() + Path("/proc", name, "environ").read_bytes()

@@ -1,7 +1,8 @@
 """Run a Python program as an ordinary user with this same interpreter, for tests that are started by root.
 
-The interpreter may lie below a folder that is closed to others (a home, say). In a mount namespace of our own such a folder is
-covered by a small tmpfs that shows nothing but the paths the interpreter needs. Then root is given up for ever.
+The interpreter may lie below a folder that is closed to others (a home, say). In a mount namespace of our own such a
+folder is covered by a small tmpfs that shows nothing but the paths the interpreter needs. Then root is given up for
+ever.
 """
 
 from __future__ import annotations

@@ -505,16 +505,20 @@ async def test_wall_limit_is_failed_when_nothing_was_sent_yet():
 
 
 async def test_one_hanging_exchange_does_not_hold_up_another():
-    async with Site(no_answer(lambda: hanging.over)) as hanging, Site() as site, http_lane() as lane:
-        async with asyncio.TaskGroup() as group:
-            here = f"127.0.0.1:{hanging.port}"
-            stuck = [group.create_task(carried(lane, order(f"http://{here}/", here))) for _ in range(20)]
-            here = f"127.0.0.1:{site.port}"
-            outcome, _ = await carried(lane, order(f"http://{here}/", here, wall_ms=2_000))
-            assert outcome.code == "ok"
-            assert not any(task.done() for task in stuck)
-            for task in stuck:
-                task.cancel()
+    async with (
+        Site(no_answer(lambda: hanging.over)) as hanging,
+        Site() as site,
+        http_lane() as lane,
+        asyncio.TaskGroup() as group,
+    ):
+        here = f"127.0.0.1:{hanging.port}"
+        stuck = [group.create_task(carried(lane, order(f"http://{here}/", here))) for _ in range(20)]
+        here = f"127.0.0.1:{site.port}"
+        outcome, _ = await carried(lane, order(f"http://{here}/", here, wall_ms=2_000))
+        assert outcome.code == "ok"
+        assert not any(task.done() for task in stuck)
+        for task in stuck:
+            task.cancel()
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,11 @@ class Call(NamedTuple):
     facts: Facts
 
     def approved(self, *people: str, quorum: int | None = None, digest: Digest | None = None) -> Approval:
-        return Approval(intent=digest or self.digest, quorum=len(people) if quorum is None else quorum, approvers=people)
+        return Approval(
+            intent=self.digest if digest is None else digest,
+            quorum=len(people) if quorum is None else quorum,
+            approvers=people,
+        )
 
 
 def engine(text: str, **more: Any) -> Engine:

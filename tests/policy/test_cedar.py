@@ -28,7 +28,12 @@ def judge(*rules: str, entities: cedarpy.Entities = ENTITIES) -> Judge:
 
 def question(context: Any = None, **changed: Any) -> Question:
     text = context if isinstance(context, str) else json.dumps(CONTEXT if context is None else context)
-    given: dict[str, Any] = {"principal": ("Agent", "writer"), "action": "read", "resource": "files.read", "context": text}
+    given: dict[str, Any] = {
+        "principal": ("Agent", "writer"),
+        "action": "read",
+        "resource": "files.read",
+        "context": text,
+    }
     return Question(**{**given, **changed})
 
 
@@ -133,7 +138,7 @@ def test_absent_entity_escapes_a_forbid_on_its_group_so_the_engine_never_asks_ab
         ('permit(principal, action == Action::"raed", resource);', "unrecognized action"),
         ("permit(principal is Robot, action, resource);", "unrecognized entity type"),
         ('permit(principal, action, resource in EffectClass::"raed");', "not declared"),
-        ('permit(principal, action, resource) when { context.approval.quorum > 0 };', "optional attribute `approval`"),
+        ("permit(principal, action, resource) when { context.approval.quorum > 0 };", "optional attribute `approval`"),
     ],
 )
 def test_violations_tell_how_a_rule_breaks_the_schema(rule: str, complaint: str):
@@ -143,7 +148,9 @@ def test_violations_tell_how_a_rule_breaks_the_schema(rule: str, complaint: str)
 
 
 def test_violations_are_none_when_a_rule_fits():
-    assert CEDAR.violations('permit(principal, action, resource) when { context has path && context.path == "a" };') == []
+    assert (
+        CEDAR.violations('permit(principal, action, resource) when { context has path && context.path == "a" };') == []
+    )
 
 
 def test_read_keeps_the_order_of_the_text_when_there_are_more_than_ten_rules():

@@ -25,15 +25,21 @@ def condition(text: str) -> Expression:
         ("context.intent == context.approval.intent", {"approval", "approval.intent"}),
         ("context.approval.intent != context.intent", {"approval", "approval.intent", "intent"}),
         ('context.intent == "sha256:0"', {"intent"}),
-        ("context.approval.intent == context.intent && context.intent like \"sha256:*\"", {"approval", "approval.intent", "intent"}),
+        (
+            'context.approval.intent == context.intent && context.intent like "sha256:*"',
+            {"approval", "approval.intent", "intent"},
+        ),
         ("context == {a: 1}", {"*"}),
         ("[context].contains({a: context.run})", {"*", "run"}),
-        ("if context.inside_workspace then principal is Agent else resource in Connector::\"files\"", {"inside_workspace"}),
+        (
+            'if context.inside_workspace then principal is Agent else resource in Connector::"files"',
+            {"inside_workspace"},
+        ),
         ('{"Var": "context"} == {"Var": "context"}', set()),
         ("principal has host", set()),
         ("true", set()),
     ],
-)  # fmt: skip
+)
 def test_reads_names_exactly_the_attributes_a_condition_can_tell_apart(text: str, seen: set[str]):
     assert reads(condition(text)) == seen
 

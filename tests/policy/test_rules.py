@@ -18,7 +18,8 @@ def codes(text: str) -> list[tuple[str, str, int]]:
 def test_read_rules_reads_name_scope_condition_and_place():
     (rule,) = read_rules(
         '// one\n  @id("a.b-c") @reason("why")\nforbid(principal is Agent in Role::"x", action in [Action::"read", '
-        'Action::"write"], resource == Operation::"files.read") when { context has host } unless { context has approval };',
+        'Action::"write"], resource == Operation::"files.read") when { context has host } '
+        "unless { context has approval };",
         cedar=CEDAR,
     ).rules
     assert (rule.id, rule.forbids, rule.asks, rule.line, rule.column) == ("a.b-c", True, True, 2, 3)
@@ -33,7 +34,7 @@ def test_read_rules_reads_name_scope_condition_and_place():
     ("text", "fault"),
     [
         ("permit(principal is Agent, action, resource);", ("id_missing", "", 1)),
-        ('@id permit(principal is Agent, action, resource);', ("id_malformed", "", 1)),
+        ("@id permit(principal is Agent, action, resource);", ("id_malformed", "", 1)),
         ('@id("") permit(principal is Agent, action, resource);', ("id_malformed", "", 1)),
         ('@id("A b") permit(principal is Agent, action, resource);', ("id_malformed", "", 1)),
         ('@id("a\\u{202e}") permit(principal is Agent, action, resource);', ("id_malformed", "", 1)),
@@ -43,13 +44,16 @@ def test_read_rules_reads_name_scope_condition_and_place():
         ('@id("a") permit(principal, action, resource) when { context.pth == "x" };', ("schema", "a", 1)),
         ('@id("a") @wal_s("3") permit(principal, action, resource);', ("annotation", "a", 1)),
         ('@id("a") @id("b") permit(principal, action, resource);', ("syntax", "", 1)),
-        ('@id("a") permit(principal, action, resource) when { ' + "true && " * 100 + "true };", ("rule_too_large", "a", 1)),
+        (
+            '@id("a") permit(principal, action, resource) when { ' + "true && " * 100 + "true };",
+            ("rule_too_large", "a", 1),
+        ),
         ('@id("a") permit(principal, action, resource) when { ' + "(" * 5_000 + "true };", ("rule_too_large", "", 1)),
         ("permit", ("syntax", "", 1)),
         (";", ("syntax", "", 1)),
         ("\ud800", ("policy_too_large", "", 0)),
     ],
-)  # fmt: skip
+)
 def test_read_rules_refuses_a_rule_with_its_place(text: str, fault: tuple[str, str, int]):
     assert fault in codes(text)
     assert not read_rules(text, cedar=CEDAR).rules

@@ -73,7 +73,9 @@ def test_read_terms_reads_every_annotation():
         ({"floor": "confined"}, "forbid", "`@floor` says nothing here without `@review`"),
     ],
 )
-def test_read_terms_refuses_what_is_unknown_misplaced_or_malformed(annotations: dict[str, str], effect: str, fault: str):
+def test_read_terms_refuses_what_is_unknown_misplaced_or_malformed(
+    annotations: dict[str, str], effect: str, fault: str
+):
     terms, faults = read_terms(annotations, effect=effect)
     assert terms == Terms()
     assert any(text.startswith(fault) for text in faults), faults
@@ -92,13 +94,13 @@ BASES = st.builds(
 
 
 @given(base=BASES, terms=st.lists(TERMS, max_size=4))
-def test_tightened_never_loosens_whatever_the_terms_say(base: Obligations, terms: list[Terms]):
+def test_tightened_takes_the_strictest_of_what_is_named_and_the_default_of_what_is_not(base: Obligations, terms: list[Terms]):
     found = tightened(base, terms, hosts=("a:1",))
     assert meets(found.floor, base.floor)
     assert all(meets(found.floor, term.floor) for term in terms if term.floor is not None)
     for name in FIELDS:
-        bounds = [getattr(base.limits, name), *(n for term in terms for f, n in term.limits if f == name)]
-        assert getattr(found.limits, name) == min(bounds)
+        named = [n for term in terms for f, n in term.limits if f == name]
+        assert getattr(found.limits, name) == min(named, default=getattr(base.limits, name))
     assert found.hosts == ("a:1",)
 
 

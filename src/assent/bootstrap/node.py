@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -39,6 +40,7 @@ from assent.policy.engine import Engine
 from assent.policy.grants import Mint
 from assent.policy.principals import KnownPrincipal
 from assent.primitives.clock import Clock, Entropy
+from assent.primitives.errors import Unavailable
 from assent.primitives.ids import IdSource, NodeId, TenantId
 from assent.primitives.leases import SYSTEM, Fence
 from assent.storage.adapters.liveness import Liveness
@@ -179,7 +181,7 @@ def _wire(
             store=store,
             gate=gate,
             operations=operations,
-            is_dead=liveness.is_dead,
+            liveness=liveness,
             node=fence.node,
             entropy=entropy,
         ),
@@ -202,5 +204,8 @@ def _lanes(clock: Clock, data: Path) -> dict[type, Lane]:
 
 async def _beat(store: SqliteLedger, fence: Fence) -> None:
     """Renew the lease until it is lost. Once lost nothing more is accepted: every accept proves the fence."""
-    while await store.apply(RenewLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS)):  # noqa: ASYNC110
+    held = True
+    while held:
+        with contextlib.suppress(Unavailable):  # a locked or full database may be well again at the next beat
+            held = await store.apply(RenewLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS))
         await asyncio.sleep(HEARTBEAT_S)

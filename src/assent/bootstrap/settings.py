@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from assent.bootstrap.settings_text import Document, read_document
+from assent.bootstrap.settings_text import Document, near, quoted, read_document
 from assent.policy.principals import KnownPrincipal, check_principal
-from assent.primitives.errors import Malformed
+from assent.primitives.errors import Malformed, Refused
 from assent.primitives.ids import TenantId, tenant
 
 if TYPE_CHECKING:
@@ -59,9 +59,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     descriptions: Mapping[str, str]
     act_as: str
 
-    @property
-    def folder(self) -> Path:
-        return self.file.parent
+    def asking(self, name: str) -> tuple[str, tuple[str, ...]]:
+        """The principal that asks as `name` (empty: the default), and the chain it acts for.
+
+        The user of the operating system asks as themself, or as a declared agent or service on their own behalf.
+
+        Raises:
+            Refused: `asking_as_another`, `principal_undeclared`.
+        """
+        name = name or self.act_as
+        if name == self.person:
+            return name, ()
+        if name.startswith("person:"):
+            raise Refused(
+                "asking_as_another",
+                f"you are `{self.person}` and cannot ask as `{quoted(name)}`",
+                hint="ask as yourself, or as a declared agent or service",
+            )
+        known = [principal.name for principal in self.principals if not principal.name.startswith("person:")]
+        if name not in known:
+            raise Refused(
+                "principal_undeclared",
+                f"`{quoted(name)}` is not declared in `{self.file.name}`{near(name, [*known, self.person])}",
+                hint="declare it there, as `[agents.NAME]` or `[services.NAME]`",
+            )
+        return name, (self.person,)
 
 
 def os_login() -> str:
@@ -131,7 +153,7 @@ def read_settings(path: Path, *, login: str) -> Settings:
             hint="check the permissions of the file and its folder",
         ) from error  # fmt: skip
     document = read_document(data, bytes_max=SETTINGS_BYTES_MAX)
-    settings = _judge(document, path.resolve(), login) if not document.faults else None
+    settings = _judge(document, path.parent.resolve() / path.name, login) if not document.faults else None
     if settings is None or document.faults:
         count = len(document.faults)
         lines = "".join(f"\n  {path.name}:{fault}" for fault in document.told())
@@ -188,9 +210,7 @@ def _folder(document: Document, home: Path, name: str) -> Path:
     key = ("assent", name)
     written = document.text(key, default=DEFAULTS[name])
     try:
-        if not written:
-            raise ValueError("it is empty")
-        return (home / written).resolve()
+        return (home / (written or "\0")).resolve()  # an empty path would be the settings' own folder
     except (OSError, ValueError, RuntimeError) as error:
         document.fault(key, f"`{name}` is not a folder's path: {error}")
         return home / DEFAULTS[name]
@@ -199,7 +219,7 @@ def _folder(document: Document, home: Path, name: str) -> Path:
 def _keep_apart(document: Document, folders: Mapping[str, Path], file: Path) -> None:
     workspace = folders["workspace"]
     key = ("assent", "workspace")
-    if file.is_relative_to(workspace):
+    if file.is_relative_to(workspace) or file.resolve().is_relative_to(workspace):
         document.fault(key, f"the workspace `{workspace}` holds these settings, so an agent could change them")
     for name in ("data", "policy"):
         folder = folders[name]
@@ -238,5 +258,5 @@ def _act_as(document: Document, principals: tuple[KnownPrincipal, ...], login: s
     if name.startswith("person:") and name != f"person:{login}":
         document.fault(key, f"`{name}` is another person: you can ask as yourself or as an agent or service")
     elif name not in {principal.name for principal in principals}:
-        document.fault(key, f"`{name}` is not declared{document.near(name, [p.name for p in principals])}")
+        document.fault(key, f"`{name}` is not declared{near(name, [p.name for p in principals])}")
     return name

@@ -77,21 +77,15 @@ class Document:
             if name in known:
                 continue
             owner = (owners or {}).get(name)
-            hint = f": it belongs in `[{owner}]`" if owner else self.near(name, known)
+            hint = f": it belongs in `[{owner}]`" if owner else near(name, known)
             self.fault((*key, name), f"`{quoted(name)}` is not known {where}{hint}")
-
-    def near(self, name: str, known: Iterable[str]) -> str:
-        """`: did you mean …?`, or the list of what is known."""
-        names = list(known)
-        found = difflib.get_close_matches(name[:80], names, n=1)
-        return f": did you mean `{found[0]}`?" if found else f" (known: {', '.join(f'`{n}`' for n in names)})"
 
     def _table(self, key: KeyPath) -> dict[str, Any]:
         value = self._at(key)
         return value if isinstance(value, dict) else {}
 
-    def _at(self, key: KeyPath) -> Any:
-        value: Any = self._values
+    def _at(self, key: KeyPath) -> object:
+        value: object = self._values
         for name in key:
             value = value.get(name) if isinstance(value, dict) else None
         return value
@@ -116,6 +110,13 @@ def read_document(data: bytes, *, bytes_max: int) -> Document:
         return _broken(1, f"the file cannot be read as TOML ({type(error).__name__})")
 
 
+def near(name: str, known: Iterable[str]) -> str:
+    """`: did you mean …?`, or the list of what is known."""
+    names = list(known)
+    found = difflib.get_close_matches(name[:80], names, n=1)
+    return f": did you mean `{found[0]}`?" if found else f" (known: {', '.join(f'`{n}`' for n in names)})"
+
+
 def quoted(text: str) -> str:
     """Foreign text that is safe to show: printable, in one line, at most 60 characters."""
     shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text[:60])
@@ -134,11 +135,10 @@ def _line(message: str, text: str) -> int:
 
 
 def _complaint(message: str) -> str:
-    where = _AT_LINE.sub("", message).removesuffix(_AT_END).strip()
-    ended = " before the file ends" if message.endswith(_AT_END) else ""
-    return f"this is not TOML: {quoted(where[:1].lower() + where[1:])}{ended}"
+    what = _AT_LINE.sub("", message).removesuffix(_AT_END).strip()
+    return f"this is not TOML: {quoted(what[:1].lower() + what[1:])}"
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     kinds = {str: "a text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a table"}
     return kinds.get(type(value), "a date or time")

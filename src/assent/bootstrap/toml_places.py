@@ -49,7 +49,7 @@ def line_of(found: Mapping[KeyPath, int], key: KeyPath) -> int:
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:
-    """Every statement with the line it starts in, comments left out. A statement ends with its line, brackets closed."""
+    """Every statement with the line it starts in, comments left out. A line ends one when no bracket is open."""
     line, started, depth = 1, 1, 0
     parts: list[str] = []
     for match in _PIECE.finditer(text + "\n"):

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 _PIECE_BYTES = 65_536
 _GZIP = zlib.MAX_WBITS | 16
-_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_FIRST = b"\x1f"  # one byte is enough to tell a member from padding, and may be all that has come
 _CHARSET = re.compile(r"charset\s*=\s*\"?([A-Za-z0-9._-]+)")
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1", "windows-1252"})
 
@@ -45,7 +45,7 @@ class Unpacker:
         self._started = self._started or bool(data)
         while data:
             if self._inflate.eof:
-                if not data.startswith(_GZIP_MAGIC):
+                if not data.startswith(_GZIP_FIRST):
                     return  # padding after the last member, as gzip itself ignores it
                 self._inflate = zlib.decompressobj(_GZIP)
             yield from self._member(data)

@@ -27,8 +27,9 @@ class ReviewTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`code` is a stable word (`allowed`, `needs_review`, `forbidden`, `no_rule`, `unknown_operation`,
-    `unknown_principal`, `arguments_invalid`, `policy_error`, `policy_missing`); `rules` are the ids of the rules that
-    decided; `reason` is one sentence for people. `obligations` are set for allow and review, `review` for review."""
+    `unknown_principal`, `principal_invalid`, `contract_changed`, `arguments_invalid`, `policy_error`,
+    `policy_missing`); `rules` are the ids of the rules that decided; `reason` is one sentence for people.
+    `obligations` are set for allow and review, `review` for review."""
 
     verdict: Verdict
     code: str

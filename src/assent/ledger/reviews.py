@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Any
 
@@ -12,6 +13,8 @@ from assent.primitives.ids import EffectId, ReviewId, TenantId
 from assent.primitives.transitions import Transitions
 
 REASON_BYTES_MAX = 2_000
+
+_PERSON = re.compile(r"person:[!-~]{1,128}\Z")
 
 
 class ReviewState(StrEnum):
@@ -81,11 +84,12 @@ def review_terms(review: Review) -> dict[str, Any]:
 def may_not_answer(review: Review, approver: str) -> str:
     """Why `approver` may not answer `review`, or an empty string when they may.
 
-    Only people answer. The requester may not; someone the requester acts for may, because it is in their name that
-    consent is asked.
+    Only people answer, under a name without a gap: two names are not one, and the requester's with a space behind it is
+    nobody's. The requester may not; someone the requester acts for may, because it is in their name that consent is
+    asked.
     """
-    if not approver.startswith("person:"):
-        return f"only people answer reviews, and `{approver}` is not a person"
+    if not _PERSON.match(approver):
+        return f"only people answer reviews, and `{approver[:80]!a}` is not a person"
     if approver == review.requested_by[0]:
         return f"`{approver}` made this request and may not answer it"
     return ""

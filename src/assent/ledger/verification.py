@@ -64,12 +64,22 @@ class FoldedEffect(msgspec.Struct, kw_only=True):
 
 
 class FoldedReview(msgspec.Struct, kw_only=True):
-    """What the entries read so far say about one review."""
+    """What the entries read so far say about one review. `reason` is None once the last answer's payload is erased."""
 
     effect: str
     terms: dict[str, Any]
     state: ReviewState = ReviewState.OPEN
     approvers: tuple[str, ...] = ()
+    reason: str | None = ""
+
+
+class FoldedPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What an entry says about one activation; `text` is the digest of the policy's text."""
+
+    revision: str
+    text: Digest
+    activated_by: str
+    activated_at_ms: int
 
 
 class Fold:
@@ -78,21 +88,27 @@ class Fold:
     def __init__(self) -> None:
         self.effects: dict[str, FoldedEffect] = {}
         self.reviews: dict[str, FoldedReview] = {}
-        self.policies: dict[int, tuple[str, Digest]] = {}
+        self.policies: dict[int, FoldedPolicy] = {}
+        self.erased = 0
 
     def add(self, entry: Entry, payload: bytes | None, salt: bytes | None) -> str:
         """Take in one entry. Returns what is wrong with it, or an empty string."""
         body = entry.body
         if payload is not None and commitment(salt or b"", payload) != body.get("payload"):
             return "the payload is not the one the entry commits to"
+        if salt is not None and "payload" not in body:
+            return "there is a salt, and the entry commits to no payload"
+        self.erased += payload is None and "payload" in body
         if entry.type == "policy.activated":
-            self.policies[body["number"]] = (body["revision"], body["text"])
+            self.policies[body["number"]] = FoldedPolicy(
+                revision=body["revision"], text=body["text"], activated_by=body["by"], activated_at_ms=entry.at
+            )
             return ""
         if "effect" not in body:
             return ""
         if entry.type == "effect.accepted":
             self._accept(entry, payload)
-        return self._move(entry)
+        return self._move(entry, payload)
 
     def _accept(self, entry: Entry, payload: bytes | None) -> None:
         body = entry.body
@@ -115,7 +131,7 @@ class Fold:
         if body["review"]:
             self.reviews[body["review"]] = FoldedReview(effect=body["effect"], terms=body["review_terms"])
 
-    def _move(self, entry: Entry) -> str:
+    def _move(self, entry: Entry, payload: bytes | None) -> str:
         body = entry.body
         effect = self.effects.get(body["effect"])
         if effect is None:
@@ -135,16 +151,18 @@ class Fold:
         effect.node = body.get("node", effect.node)
         effect.fence = body.get("fence", effect.fence)
         effect.observations = body.get("observations", effect.observations)
-        self._review(entry)
+        self._review(entry, payload)
         return "" if body.get("state", effect.state) == effect.state else "the entry names another state than its moves"
 
-    def _review(self, entry: Entry) -> None:
+    def _review(self, entry: Entry, payload: bytes | None) -> None:
         body = entry.body
         if "review_state" in body:
             review = self.reviews[body["review"]]
             review.state = ReviewState(body["review_state"])
             if body.get("answer") == ReviewMove.APPROVE:
                 review.approvers = (*review.approvers, body["by"])
+            if "answer" in body:
+                review.reason = None if payload is None else payload.decode()
         elif entry.type == "effect.dispatched" and body["review"]:
             self.reviews[body["review"]].state = ReviewState.CONSUMED
 

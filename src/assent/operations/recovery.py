@@ -14,7 +14,8 @@ After `OBSERVATIONS_MAX` unclear looks it is quarantined.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 from assent.ledger.commands import FenceOut, Judge
 from assent.ledger.contracts import EffectClass, Idempotency
@@ -28,7 +29,7 @@ from assent.operations.timelines import intent_of
 from assent.primitives.clock import Entropy
 from assent.primitives.errors import Conflict, Malformed, NotFound, Refused
 from assent.primitives.ids import EffectId, NodeId, TenantId
-from assent.primitives.leases import Fence
+from assent.primitives.leases import SYSTEM, Fence
 
 OBSERVATIONS_MAX = 5
 UNKNOWN_MAX = 1_000
@@ -36,8 +37,20 @@ UNKNOWN_MAX = 1_000
 _MOVE_OF: dict[Judgement, Move] = {Judgement.HAPPENED: Move.SUCCEED, Judgement.NOT_HAPPENED: Move.FAIL}
 
 
+class Liveness(Protocol):
+    """Knows whether the process of a node on this machine is surely gone."""
+
+    def is_dead(self, node: NodeId) -> bool:
+        """Whether it is surely gone; False when nobody can say."""
+        ...
+
+    def forget(self, node: NodeId) -> None:
+        """Drop what was kept about a node that was fenced out."""
+        ...
+
+
 class Recovery:
-    """Fences out dead nodes and settles unknown effects. `is_dead(node)` says whether its process is surely gone."""
+    """Fences out dead nodes and settles unknown effects."""
 
     def __init__(
         self,
@@ -45,14 +58,14 @@ class Recovery:
         store: LedgerStore,
         gate: Gate,
         operations: Mapping[str, Operation],
-        is_dead: Callable[[NodeId], bool],
+        liveness: Liveness,
         node: NodeId,
         entropy: Entropy,
     ) -> None:
         self._store = store
         self._gate = gate
         self._operations = operations
-        self._is_dead = is_dead
+        self._liveness = liveness
         self._node = node
         self._entropy = entropy
 
@@ -62,16 +75,17 @@ class Recovery:
         for lease, lapsed in await self._store.leases():
             if lease.holder == self._node:
                 continue
-            dead = self._is_dead(lease.holder)
+            dead = self._liveness.is_dead(lease.holder)
             if lapsed or dead:
                 fence = Fence(node=lease.holder, number=lease.fence)
-                lost += await self._store.apply(FenceOut(tenant=TenantId(""), fence=fence, dead=dead))
+                lost += await self._store.apply(FenceOut(tenant=SYSTEM, fence=fence, dead=dead))
+                self._liveness.forget(lease.holder)
         return lost
 
     async def reconcile(self, tenant: TenantId) -> list[Effect]:
         """Look once at every unknown effect that a look can settle; how each stands afterwards."""
         unknown = await self._store.effects(tenant, states=(EffectState.UNKNOWN,), limit=UNKNOWN_MAX)
-        return [await self._look(effect) for effect in unknown]
+        return [await self._look_unless_moved(effect) for effect in unknown]
 
     async def attest(self, tenant: TenantId, effect_id: EffectId, *, happened: bool, by: str, reason: str) -> Effect:
         """Settle an unknown effect on a person's word.
@@ -88,6 +102,12 @@ class Recovery:
             raise Refused("attest_not_yours", f"only people attest what happened, and `{by}` is not a person")
         move = Move.SUCCEED if happened else Move.FAIL
         return await self._judge(effect, move, code="attested", by=by, reason=reason)
+
+    async def _look_unless_moved(self, effect: Effect) -> Effect:
+        try:
+            return await self._look(effect)
+        except Conflict:  # another node settled it meanwhile
+            return await self._must_find(effect.tenant, effect.id)
 
     async def _look(self, effect: Effect) -> Effect:
         operation = self._operations.get(effect.operation)

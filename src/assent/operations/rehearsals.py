@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import msgspec
-
 from assent.ledger.contracts import contract_digest, read_arguments
 from assent.ledger.decisions import Decision, Verdict
 from assent.ledger.intents import Intent, intent_bytes, intent_digest
@@ -81,5 +79,3 @@ def _unreadable(engine: Engine, malformed: Malformed) -> Decision:
     return Decision(
         verdict=Verdict.DENY, code="arguments_invalid", reason=str(malformed), policy_revision=engine.revision
     )
-
-

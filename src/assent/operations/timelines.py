@@ -101,6 +101,17 @@ class Timelines:
         """Ids of effects and reviews, and names of runs, that contain `part`; at most `NAMES_MAX`."""
         return await self._store.names(tenant, part, limit=NAMES_MAX)
 
+    async def review(self, tenant: TenantId, review_id: ReviewId) -> Review:
+        """One review.
+
+        Raises:
+            NotFound: there is no such review.
+        """
+        review = await self._store.review(tenant, review_id)
+        if review is None:
+            raise NotFound("review_not_found", f"there is no review `{review_id}`", hint="see `assent inbox`")
+        return review
+
     async def unknown(self, tenant: TenantId) -> list[Effect]:
         """Effects nobody can account for yet."""
         states = (EffectState.UNKNOWN, EffectState.QUARANTINED)

@@ -8,6 +8,8 @@ from typing import Protocol
 from assent.ledger.verification import VerificationReport
 from assent.primitives.ids import TenantId
 
+__all__ = ["Verification", "VerificationReport", "Verifier"]
+
 
 class Verifier(Protocol):
     """Reads a ledger's database and checks it."""

@@ -161,8 +161,12 @@ def _instances(pattern: tuple[str | None, ...]) -> list[str]:
 
 
 def _sizes(known: Literals) -> list[int]:
-    around = {number + step for number in known.numbers for step in (-1, 0, 1)} | {0, 1, SIZE_MAX}
-    return sorted(number for number in around if 0 <= number <= SIZE_MAX)[:VALUES_MAX]
+    """The constants and what simple calculations with two of them give, each with its neighbours, and the extremes."""
+    pairs = list(permutations(known.numbers, 2))[:VALUES_MAX]
+    made = [n for a, b in pairs for n in (a - b, a + b, a // b if b else 0)]
+    around = (n + step for n in (*known.numbers, *made) for step in (0, -1, 1))
+    sizes = dict.fromkeys(n for n in around if 0 <= n <= SIZE_MAX)
+    return list(dict.fromkeys([0, 1, SIZE_MAX, *list(sizes)[: 2 * VALUES_MAX]]))
 
 
 def approvals(rule: Rule, world: World) -> list[Hypothetical]:

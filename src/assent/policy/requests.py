@@ -44,7 +44,11 @@ def context(
 
     Raises:
         UnicodeEncodeError: a text is not valid Unicode.
+        TypeError: a text is none. (Bytes, dates and the like would be written as some text, and judged as that.)
     """
+    for text in (run, facts.path, facts.host, facts.method, facts.program):
+        if type(text) is not str:
+            raise TypeError("a fact that must be text is not")
     return _encode(
         _Call(
             intent=digest,

@@ -9,7 +9,8 @@
     @wall_s @cpu_s @memory_mb @output_kb   and the limits under which the call may be carried out
     @file_mb @processes @open_files
 
-Whatever a rule asks for can only tighten: the strictest floor and the smallest limit of all the rules that apply hold.
+Of all the rules that apply, the strictest floor and the smallest amount of each limit hold. The floor never falls below
+that of the operation's contract; a limit that no rule names is the engine's default.
 """
 
 from __future__ import annotations
@@ -112,14 +113,19 @@ def _review(annotations: Mapping[str, str], amounts: Mapping[str, int]) -> Revie
 
 
 def tightened(base: Obligations, terms: Iterable[Terms], *, hosts: tuple[str, ...]) -> Obligations:
-    """`base` under all of `terms`, for exactly `hosts`."""
+    """What holds under all of `terms`, for exactly `hosts`.
+
+    The floor of `base` can only rise. Its limits are defaults: they hold where no rule names the limit; of several rules
+    that name it the smallest amount holds.
+    """
     floor = base.floor
-    limits: dict[str, int] = {name: getattr(base.limits, name) for name in Limits.__struct_fields__}
+    named: dict[str, int] = {}
     for term in terms:
         if term.floor is not None:
             floor = tightest(floor, term.floor)
         for name, amount in term.limits:
-            limits[name] = min(limits[name], amount)
+            named[name] = min(named.get(name, amount), amount)
+    limits = {name: named.get(name, getattr(base.limits, name)) for name in Limits.__struct_fields__}
     return Obligations(floor=floor, hosts=hosts, limits=Limits(**limits))
 
 

@@ -70,7 +70,7 @@ class CrashingStore:
         self._inner = inner
         self._plan = plan
 
-    async def apply(self, command: Command) -> Any:
+    async def apply(self, command: Command) -> Any:  # noqa: ANN401 (the port's: each command has its own result)
         """Apply it, reporting the places before and after."""
         if isinstance(command, Accept | Dispatch):
             self._plan.reached(CrashPoint.BEFORE_ACCEPT)
@@ -84,16 +84,14 @@ class CrashingStore:
             return result
         return await self._inner.apply(command)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 (whatever the inner store has)
         return getattr(self._inner, name)
 
 
 class CrashingBook(LogBook):
     """A log book that reports the moment in which everything is written and nothing is committed."""
 
-    def __init__(
-        self, *, signer: Signer, log_id: str, keep: Callable[[list[str]], None], plan: CrashPlan
-    ) -> None:
+    def __init__(self, *, signer: Signer, log_id: str, keep: Callable[[list[str]], None], plan: CrashPlan) -> None:
         super().__init__(signer=signer, log_id=log_id, keep=keep)
         self._plan = plan
         self._types: set[str] = set()

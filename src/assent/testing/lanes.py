@@ -111,7 +111,7 @@ class ScriptedLane:
         self._clock = clock
         self._on_mark = on_mark
 
-    async def carry(self, order: Order, *, floor: ConfinementClass, on_event: OnEvent) -> Outcome:  # noqa: ARG002
+    async def carry(self, order: Order, *, floor: ConfinementClass, on_event: OnEvent) -> Outcome:
         """Leave a mark with the order's digest, then do as the script says."""
         step = self._steps[min(self.carried, len(self._steps) - 1)]
         self.carried += 1

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +35,7 @@ from assent.primitives.errors import AssentError, InvariantBroken
 NAME = "process"
 MechanismName = Literal["namespaces", "bubblewrap", "local-weak"]
 RUNS_MAX = 32
+Ready = Callable[[], Awaitable[Mechanism]]
 _NOTHING_OBSERVED = Attestation(mechanism="none")
 _REPORT_FIELDS = ("user_us", "system_us", "maxrss_kb", "minor_faults", "major_faults", "switches", "preemptions")
 _LIMIT_WORDS = {"wall": "wall_limit", "output": "output_limit", "cpu": "cpu_limit", "memory": "memory_limit"}
@@ -67,7 +68,8 @@ class ProcessLane:
         self._choosing = asyncio.Lock()
         self._mechanism: Mechanism | None = None
         self._image: Image | None = None
-        self._verdict: Mapping[str, bool] = {}
+        self._testing = asyncio.Lock()
+        self._verdict: Mapping[str, bool] | None = None
 
     async def carry(self, order: Order, *, floor: ConfinementClass, on_event: OnEvent) -> Outcome:
         """Carry one order to its end.
@@ -77,11 +79,16 @@ class ProcessLane:
         """
         if not isinstance(order, ProcessOrder):
             raise InvariantBroken("order_of_other_lane", f"the process lane was given a `{type(order).__name__}`")
+        return await self._carried(order, floor, on_event, ready=self._tested)
+
+    async def _carried(
+        self, order: ProcessOrder, floor: ConfinementClass, on_event: OnEvent, *, ready: Ready
+    ) -> Outcome:
         run = _Run(order=order, clock=self._clock)
         try:
             check_order(order)
-            mechanism = await self._chosen()
-            run.verdict = self._verdict
+            mechanism = await ready()
+            run.verdict = self._verdict or {}
             async with self._slots:
                 return await run.carry(mechanism, floor, on_event)
         except AssentError as error:
@@ -102,21 +109,29 @@ class ProcessLane:
     async def selftest(self, *, fresh: bool = False) -> selftest.Report:
         """Attack the chosen mechanism from inside and check from outside; cached per kernel, boot, user and source.
 
-        Its result stands in the attestations of later runs: what it proved is `probed`, a probe that failed makes
-        the property it tests absent, so that floors above it refuse.
+        The first carry runs it when no result is kept yet. The result stands in the attestations of later runs: what
+        it proved is `probed`, a probe that failed makes the property it tests absent, so that floors above it refuse.
         """
         mechanism = await self._chosen()
-        report = None if fresh else selftest.cached(self._state_dir, mechanism.name)
-        if report is None:
-            report = await selftest.run(
-                self._carry_attack, mechanism=mechanism.name, clock=self._clock, victim_uid=mechanism.uid
-            )
-            selftest.keep(self._state_dir, report)
-        self._verdict = report.verdict
+        async with self._testing:
+            report = None if fresh else selftest.cached(self._state_dir, mechanism.name)
+            if report is None:
+                report = await selftest.run(
+                    self._carry_attack, mechanism=mechanism.name, clock=self._clock, victim_uid=mechanism.uid
+                )
+                selftest.keep(self._state_dir, report)
+            self._verdict = report.verdict
         return report
 
     async def _carry_attack(self, order: ProcessOrder) -> Outcome:
-        return await self.carry(order, floor=ConfinementClass.LOCAL_WEAK, on_event=lambda _event: None)
+        floor = ConfinementClass.LOCAL_WEAK
+        return await self._carried(order, floor, lambda _event: None, ready=self._chosen)
+
+    async def _tested(self) -> Mechanism:
+        """The chosen mechanism, once the self-test has said what it holds on this node."""
+        if self._verdict is None:
+            await self.selftest()
+        return await self._chosen()
 
     def _shared_image(self) -> Image:
         if self._image is None:
@@ -126,10 +141,7 @@ class ProcessLane:
     async def _chosen(self) -> Mechanism:
         async with self._choosing:
             if self._mechanism is None:
-                mechanism = await selection.choose(self._shared_image(), forced=self._forced)
-                known = selftest.cached(self._state_dir, mechanism.name)
-                self._verdict = known.verdict if known is not None else {}
-                self._mechanism = mechanism
+                self._mechanism = await selection.choose(self._shared_image(), forced=self._forced)
             return self._mechanism
 
 

@@ -6,7 +6,14 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from assent.ledger.adapters.sqlite_effects import Effects, find_by_key, find_effect, select_effects
+from assent.ledger.adapters.sqlite_effects import (
+    IS_OPEN,
+    OPEN_STATES,
+    Effects,
+    find_by_key,
+    find_effect,
+    select_effects,
+)
 from assent.ledger.adapters.sqlite_leases import fence_out, read_leases, release_lease, renew_lease, take_lease
 from assent.ledger.adapters.sqlite_log import LogBook
 from assent.ledger.adapters.sqlite_reviews import Reviews, activate_policy, select_reviews
@@ -32,6 +39,7 @@ from assent.ledger.entries import draft, read_entry
 from assent.ledger.ports import Record
 from assent.ledger.reviews import Review, ReviewState
 from assent.primitives.digests import Digest
+from assent.primitives.errors import InvariantBroken, NotFound
 from assent.primitives.ids import EffectId, ReviewId, TenantId
 from assent.primitives.leases import Lease
 from assent.storage.adapters.sqlite import SqliteDatabase
@@ -87,11 +95,12 @@ class SqliteLedger:
         where, values = ["tenant = ?"], [tenant]
         if states:
             where.append(f"state IN ({','.join('?' * len(states))})")
+            where += [IS_OPEN] * OPEN_STATES.issuperset(states)
             values += [TenantId(s) for s in states]
         if run:
-            where.append("run = ?")
+            where.append("run = ? AND run <> ''")
             values.append(TenantId(run))
-        sql = f"{' AND '.join(where)} ORDER BY first_seq DESC LIMIT {int(limit)}"
+        sql = f"{' AND '.join(where)} ORDER BY rowid DESC LIMIT {int(limit)}"
         found: list[Effect] = await self._database.read(lambda c: select_effects(c, sql, values))
         return found[::-1]
 
@@ -105,7 +114,7 @@ class SqliteLedger:
         return found
 
     async def history(self, tenant: TenantId, effect: Effect) -> list[Record]:
-        found: list[Record] = await self._database.read(lambda c: _walk_back(c, tenant, effect.last_seq))
+        found: list[Record] = await self._database.read(lambda c: _walk_back(c, tenant, effect))
         return found
 
     async def records(self, tenant: TenantId, *, after: int, limit: int) -> list[Record]:
@@ -153,6 +162,8 @@ class SqliteLedger:
         if results is None:
             results = [self._alone(connection, command) for command in commands]
         self._book.flush()
+        if KeepCheckpoint in map(type, commands):
+            return [_note_of(self._book, c, r) for c, r in zip(commands, results, strict=True)]
         return results
 
     def _in_bulk(self, connection: sqlite3.Connection, commands: Sequence[Command]) -> list[Any] | None:
@@ -179,8 +190,12 @@ class SqliteLedger:
         connection.execute("SAVEPOINT alone")
         try:
             result = self._applies[type(command)](connection, command)
-        except sqlite3.OperationalError:
-            raise  # the database itself: the whole batch fails
+        except sqlite3.DatabaseError as error:
+            if not isinstance(error, sqlite3.IntegrityError):
+                raise  # the database itself: the whole batch fails
+            connection.execute("ROLLBACK TO alone")
+            self._book.rewind(mark)
+            result = InvariantBroken("row_taken", f"a row of `{command.tenant}` would stand twice: {error}")
         except Exception as error:  # noqa: BLE001 (the top of one command: the caller gets it)
             connection.execute("ROLLBACK TO alone")
             self._book.rewind(mark)
@@ -188,16 +203,25 @@ class SqliteLedger:
         connection.execute("RELEASE alone")
         return result
 
-    def _open_log(self, connection: sqlite3.Connection, command: OpenLog) -> None:
-        if not connection.execute("SELECT 1 FROM log_heads WHERE tenant = ?", (command.tenant,)).fetchone():
+    def _open_log(self, _: sqlite3.Connection, command: OpenLog) -> None:
+        if not self._book.size(command.tenant):
             self._book.append(command.tenant, draft("log.opened", {"log": self._book.log_id}))
 
     def _keep_checkpoint(self, _: sqlite3.Connection, command: KeepCheckpoint) -> None:
+        if not self._book.size(command.tenant):
+            raise NotFound("log_not_found", f"`{command.tenant}` has no log", hint="it begins with the first call")
         self._book.want_checkpoint(command.tenant)
 
 
-def _walk_back(connection: sqlite3.Connection, tenant: TenantId, seq: int) -> list[Record]:
+def _note_of(book: LogBook, command: Command, result: Any) -> Any:
+    """A kept checkpoint's note exists once the head is signed."""
+    return book.note(command.tenant) if type(command) is KeepCheckpoint and result is None else result
+
+
+def _walk_back(connection: sqlite3.Connection, tenant: TenantId, effect: Effect) -> list[Record]:
+    """The effect's entries; none when the tenant has no such effect."""
     found: list[Record] = []
+    seq = effect.last_seq if find_effect(connection, tenant, effect.id) else -1
     while seq >= 0:
         row = connection.execute(
             "SELECT entry, payload FROM log WHERE tenant = ? AND seq = ?", (tenant, seq)

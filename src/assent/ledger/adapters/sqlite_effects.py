@@ -11,6 +11,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from assent.ledger.adapters.sqlite_log import LogBook
 from assent.ledger.commands import Accept, Accepted, Dispatch, Judge, Settle, Settled, Withdraw
 from assent.ledger.effects import EFFECT, Effect, EffectState, Move
@@ -29,6 +31,11 @@ _HELD = (
 # An attempt may settle on a lapsed lease as long as nobody took it over: taking over moves the fence.
 _NOT_FENCED_OUT = "SELECT 1 FROM leases WHERE tenant = '' AND name = ? AND fence = ?"
 _ACTIVE = "SELECT 1 WHERE IFNULL((SELECT revision FROM policy_active WHERE tenant = ?), '') = ?"
+
+# The states that the index `effects_open` holds, and its condition word for word: SQLite uses a partial index only for
+# a query that repeats it.
+OPEN_STATES = frozenset({"in_review", "granted", "dispatched", "unknown", "quarantined"})
+IS_OPEN = "state IN ('in_review', 'granted', 'dispatched', 'unknown', 'quarantined')"
 
 _COLUMNS = (
     "tenant, id, key, intent, operation, run, parent, state, code, review, attempt, node, fence, observations,"
@@ -117,6 +124,11 @@ class Effects:
             return Settled(seq=seq, applied=True)
         self._book.rewind(mark)
         effect = self._must_find(connection, command.tenant, command.effect)
+        if held and self._only_late_since(effect, command.last_seq):
+            body = {**command.draft.body, "before": effect.last_seq}
+            return self.settle(
+                connection, replace(command, last_seq=effect.last_seq, draft=replace(command.draft, body=body))
+            )
         kept = {k: v for k, v in command.draft.body.items() if k not in ("moves", "state", "before")}
         entry = Draft(
             type="effect.late_result",
@@ -144,14 +156,14 @@ class Effects:
         seq = self._book.append(command.tenant, draft("effect.resent" if command.again else "effect.dispatched", body))
         changed = connection.execute(
             "UPDATE effects SET state = ?, attempt = ?, node = ?, fence = ?, last_seq = ?"
-            " WHERE tenant = ? AND id = ? AND state = ? AND last_seq = ?",
+            " WHERE tenant = ? AND id = ? AND state = ? AND last_seq = ? AND (? OR review = ?)",
             (
                 becomes, command.attempt, command.fence.node, command.fence.number, seq,
-                command.tenant, command.effect, was, command.last_seq,
+                command.tenant, command.effect, was, command.last_seq, command.again, command.review or "",
             ),
         ).rowcount  # fmt: skip
         if changed != 1:
-            raise _moved(command.effect)
+            raise self._moved(connection, command)
         if command.review is not None:
             self._consume(connection, command)
         return seq
@@ -168,7 +180,7 @@ class Effects:
             ),
         ).rowcount  # fmt: skip
         if changed != 1:
-            raise _moved(command.effect)
+            raise self._moved(connection, command)
         return seq
 
     def withdraw(self, connection: sqlite3.Connection, command: Withdraw) -> int:
@@ -184,16 +196,26 @@ class Effects:
         seq = self._book.append(command.tenant, draft("effect.withdrawn", body))
         changed = connection.execute(
             "UPDATE effects SET state = ?, code = ?, last_seq = ?"
-            " WHERE tenant = ? AND id = ? AND state = 'granted' AND last_seq = ?",
-            (state, command.code, seq, command.tenant, command.effect, command.last_seq),
+            " WHERE tenant = ? AND id = ? AND state = 'granted' AND last_seq = ? AND review = ?",
+            (state, command.code, seq, command.tenant, command.effect, command.last_seq, command.review),
         ).rowcount
         if changed != 1:
-            raise _moved(command.effect)
+            raise self._moved(connection, command)
         connection.execute(
             "UPDATE reviews SET state = ? WHERE tenant = ? AND id = ? AND state = 'approved'",
             (review_state, command.tenant, command.review),
         )
         return seq
+
+    def _only_late_since(self, effect: Effect, dispatched_at: int) -> bool:
+        """Whether only earlier attempts' late results came after the dispatch: its attempt is still the current one."""
+        seq = effect.last_seq
+        while seq > dispatched_at:
+            entry = self._book.entry(effect.tenant, seq)
+            if entry.type != "effect.late_result":
+                return False
+            seq = entry.body["before"]
+        return seq == dispatched_at < effect.last_seq
 
     def _consume(self, connection: sqlite3.Connection, command: Dispatch) -> None:
         changed = connection.execute(
@@ -224,6 +246,11 @@ class Effects:
             raise Unavailable("lease_lost", "this node's lease lapsed or was taken", hint="start again")
         if not _active(connection, command.tenant, revision):
             raise Conflict("policy_moved", "the policy changed while this was decided", hint="ask again")
+
+    def _moved(self, connection: sqlite3.Connection, command: Dispatch | Judge | Withdraw) -> Conflict:
+        """Why no row was changed: the effect stands elsewhere by now (one that is not there is `NotFound`)."""
+        self._must_find(connection, command.tenant, command.effect)
+        return Conflict("effect_moved", f"effect `{command.effect}` has moved on meanwhile", hint="look at it again")
 
     def _must_find(self, connection: sqlite3.Connection, tenant: TenantId, effect: EffectId) -> Effect:
         found = find_effect(connection, tenant, effect)
@@ -260,10 +287,6 @@ def _all_hold(connection: sqlite3.Connection, commands: Sequence[Accept]) -> boo
     fences = {c.fence for c in commands}
     revisions = {(c.tenant, c.decision.policy_revision) for c in commands}
     return all(_held(connection, f) for f in fences) and all(_active(connection, t, r) for t, r in revisions)
-
-
-def _moved(effect: EffectId) -> Conflict:
-    return Conflict("effect_moved", f"effect `{effect}` has moved on meanwhile", hint="look at it again")
 
 
 def _accept_row(c: Accept, seq: int) -> tuple[object, ...]:

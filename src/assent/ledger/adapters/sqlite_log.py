@@ -11,10 +11,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from assent.ledger.checkpoints import Checkpoint, Signer, origin, sign
-from assent.ledger.entries import GENESIS, Draft, entry_bytes
+from assent.ledger.checkpoints import Checkpoint, Signer, origin, sign, verify
+from assent.ledger.entries import GENESIS, Draft, Entry, entry_bytes, read_entry
 from assent.ledger.merkle import Frontier, leaf_hash
-from assent.primitives.errors import InvariantBroken
+from assent.primitives.errors import InvariantBroken, Refused
 from assent.primitives.ids import TenantId
 
 KEEP_EVERY = 1024
@@ -23,17 +23,18 @@ Keep = Callable[[list[str]], None]
 
 
 class _Tail:
-    """Where one tenant's log ends."""
+    """Where one tenant's log ends. `note` is the head over its first `signed` entries."""
 
-    __slots__ = ("frontier", "note", "prev")
+    __slots__ = ("frontier", "note", "prev", "signed")
 
-    def __init__(self, *, frontier: Frontier, prev: str, note: str) -> None:
+    def __init__(self, *, frontier: Frontier, prev: str, note: str, signed: int) -> None:
         self.frontier = frontier
         self.prev = prev
         self.note = note
+        self.signed = signed
 
     def copy(self) -> _Tail:
-        return _Tail(frontier=self.frontier.copy(), prev=self.prev, note=self.note)
+        return _Tail(frontier=self.frontier.copy(), prev=self.prev, note=self.note, signed=self.signed)
 
 
 Mark = tuple[int, int, dict[TenantId, _Tail], set[TenantId]]
@@ -76,6 +77,21 @@ class LogBook:
             self._nodes.append((tenant, level, index, node))
         tail.prev = leaf.hex()
         return seq
+
+    def size(self, tenant: TenantId) -> int:
+        """How many entries the tenant's log has, as this transaction sees it."""
+        tail = self._open.get(tenant) or self._tail(tenant)
+        return tail.frontier.size
+
+    def entry(self, tenant: TenantId, seq: int) -> Entry:
+        """An entry of the log, as this transaction sees it."""
+        for owner, place, data, *_ in reversed(self._entries):
+            if (owner, place) == (tenant, seq):
+                return read_entry(data)
+        row = self._connection.execute("SELECT entry FROM log WHERE tenant = ? AND seq = ?", (tenant, seq)).fetchone()
+        if row is None:
+            raise InvariantBroken("log_broken", f"entry {seq} of the log of `{tenant}` is missing")
+        return read_entry(row[0])
 
     def mark(self) -> Mark:
         """Where this transaction stands, to come back to with `rewind`."""
@@ -123,13 +139,13 @@ class LogBook:
         head = Checkpoint(origin=origin(log_id=self.log_id, tenant=tenant), size=size, root=tail.frontier.root())
         tail.note = sign(head, self._signer)
         execute = self._connection.execute
-        old = self._known.get(tenant)
         execute(
             "INSERT INTO log_heads (tenant, size, note) VALUES (?, ?, ?)"
             " ON CONFLICT (tenant) DO UPDATE SET size = excluded.size, note = excluded.note",
             (tenant, size, tail.note),
         )
-        crossed = size // KEEP_EVERY > (old.frontier.size if old else 0) // KEEP_EVERY
+        crossed = size // KEEP_EVERY > tail.signed // KEEP_EVERY
+        tail.signed = size
         if crossed or tenant in self._wanted:
             execute(
                 "INSERT OR IGNORE INTO checkpoints (tenant, size, note) VALUES (?, ?, ?)", (tenant, size, tail.note)
@@ -140,7 +156,7 @@ class LogBook:
         row = self._connection.execute("SELECT size, note FROM log_heads WHERE tenant = ?", (tenant,)).fetchone()
         known = self._known.get(tenant)
         if row is None:
-            return _Tail(frontier=Frontier(), prev=GENESIS, note="")
+            return _Tail(frontier=Frontier(), prev=GENESIS, note="", signed=0)
         if known is not None and known.note == row[1]:
             return known.copy()
         return self._load(tenant, size=row[0], note=row[1])
@@ -157,7 +173,24 @@ class LogBook:
                 hint="run `assent verify`; nothing was written",
             )
         frontier = Frontier.read(size, lambda level, index: self._node(tenant, level, index))
-        return _Tail(frontier=frontier, prev=last[1].hex() if last else GENESIS, note=note)
+        self._must_be_ours(tenant, frontier, note)
+        return _Tail(frontier=frontier, prev=last[1].hex() if last else GENESIS, note=note, signed=size)
+
+    def _must_be_ours(self, tenant: TenantId, frontier: Frontier, note: str) -> None:
+        """Never sign on from what was not signed: whoever changed the rows behind our back would get our signature."""
+        expected = Checkpoint(
+            origin=origin(log_id=self.log_id, tenant=tenant), size=frontier.size, root=frontier.root()
+        )
+        try:
+            said = verify(note, self._signer.key)
+        except Refused as error:
+            raise InvariantBroken("log_broken", f"the head of the log of `{tenant}` is not ours: {error}") from error
+        if said != expected:
+            raise InvariantBroken(
+                "log_broken",
+                f"the log of `{tenant}` is not the one that was signed",
+                hint="run `assent verify`; nothing was written",
+            )
 
     def _node(self, tenant: TenantId, level: int, index: int) -> bytes:
         if level == 0:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from assent.ledger.adapters.sqlite_effects import find_effect, select_effects
+from assent.ledger.adapters.sqlite_effects import IS_OPEN, find_effect, select_effects
 from assent.ledger.adapters.sqlite_log import LogBook
 from assent.ledger.commands import ActivatePolicy, AnswerReview, ExpireReviews
 from assent.ledger.effects import EFFECT, Move
@@ -54,7 +54,7 @@ class Reviews:
         """Expire what nobody answered, or answered and nobody used, in time."""
         due = select_reviews(
             connection,
-            "tenant = ? AND state IN ('open', 'approved') AND expires_at_ms <= assent_now_ms()",
+            "tenant = ? AND state IN ('open', 'approved') AND expires_at_ms <= assent_now_ms() ORDER BY id",
             (command.tenant,),
         )
         for review in due:
@@ -143,7 +143,8 @@ def activate_policy(connection: sqlite3.Connection, book: LogBook, command: Acti
 
 def unfinished_on(connection: sqlite3.Connection, node: str) -> list[tuple[TenantId, EffectId]]:
     """What a node had dispatched and not settled, over all tenants."""
-    found = select_effects(connection, "state = 'dispatched' AND node = ?", (node,))
+    where = f"{IS_OPEN} AND state = 'dispatched' AND node = ? ORDER BY tenant, first_seq"
+    found = select_effects(connection, where, (node,))
     return [(effect.tenant, effect.id) for effect in found]
 
 

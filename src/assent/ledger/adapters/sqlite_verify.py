@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+import msgspec
 
 from assent.ledger import verify_standalone as standalone
-from assent.ledger.adapters.sqlite_effects import select_effects
-from assent.ledger.adapters.sqlite_reviews import select_reviews
 from assent.ledger.entries import read_entry
-from assent.ledger.reviews import review_terms
-from assent.ledger.verification import Fault, Fold, FoldedEffect, VerificationReport
+from assent.ledger.verification import Fault, Fold, FoldedEffect, FoldedPolicy, VerificationReport
 from assent.primitives.clock import Clock
 from assent.primitives.digests import digest
 from assent.primitives.errors import AssentError, Malformed
@@ -20,6 +18,11 @@ from assent.primitives.ids import TenantId
 from assent.storage.adapters.sqlite import translated
 
 FAULTS_MAX = 100
+# What stands beside the log and is a copy of what it says. Not here: `leases` say who may act now, no entry records a
+# heartbeat; `schema_migrations` is compared with this release at every opening.
+_TABLES = ("log", "effects", "reviews", "policy_revisions", "policy_active")
+
+Rows: TypeAlias = dict[Any, dict[str, Any]]
 
 
 class SqliteVerifier:
@@ -45,6 +48,7 @@ class SqliteVerifier:
             raise Malformed("checkpoint_malformed", f"cannot read what to verify against: {error}") from error
         with translated(self._path):
             connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        connection.text_factory = _text
         try:
             check = _Check(connection)
             check.run(key, tenant, notes)
@@ -98,8 +102,8 @@ class _Check:
     def _tenants(self, tenant: TenantId | None) -> list[TenantId]:
         if tenant is not None:
             return [tenant]
-        rows = self._connection.execute("SELECT tenant FROM log UNION SELECT tenant FROM effects").fetchall()
-        return [TenantId(row[0]) for row in rows]
+        everywhere = " UNION ".join(f"SELECT tenant FROM {table}" for table in _TABLES)  # noqa: S608 (names of ours)
+        return [TenantId(str(row[0])) for row in self._connection.execute(everywhere).fetchall()]
 
     def _rows(self, tenant: TenantId) -> None:
         fold = Fold()
@@ -109,63 +113,92 @@ class _Check:
             self.payloads += payload is not None
             try:
                 wrong = fold.add(read_entry(entry), payload, salt)
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
                 wrong = f"the entry cannot be read: {error}"
             if wrong:
                 self._fault("log", tenant, f"seq {seq}", wrong)
         for (count,) in self._connection.execute("SELECT count(*) FROM checkpoints WHERE tenant = ?", (tenant,)):
             self.checkpoints += count
+        if fold.erased:
+            self.notices.append(f"{tenant}: {fold.erased} payloads are erased; what rows say of them cannot be checked")
         self._effects(tenant, fold)
         self._reviews(tenant, fold)
-        self._policy(tenant, fold)
+        self._policies(tenant, fold)
 
     def _effects(self, tenant: TenantId, fold: Fold) -> None:
-        left = dict(fold.effects)
-        for effect in select_effects(self._connection, "tenant = ?", (tenant,)):
-            self.effects += 1
-            folded = left.pop(effect.id, None)
-            if folded is None:
-                self._fault("effects", tenant, effect.id, "the log knows no such effect")
-                continue
-            row = {name: getattr(effect, name) for name in FoldedEffect.__struct_fields__}
-            row["key"] = digest(effect.key.encode()) if effect.key else ""
-            for name in _differing(row, folded):
-                self._fault("effects", tenant, effect.id, f"`{name}` is not what the log says")
-        for missing in left:
-            self._fault("effects", tenant, missing, "the row is missing")
+        said = {name: _plain(folded) | {"state": folded.state.value} for name, folded in fold.effects.items()}
+        rows = self._read("effects", "id", tuple(FoldedEffect.__struct_fields__), tenant)
+        self.effects += len(rows)
+        for row in rows.values():
+            row["key"] = _digest(row["key"]) if row["key"] is not None else ""
+        self._compare("effects", tenant, rows, said)
 
     def _reviews(self, tenant: TenantId, fold: Fold) -> None:
-        left = dict(fold.reviews)
-        for review in select_reviews(self._connection, "tenant = ?", (tenant,)):
-            folded = left.pop(review.id, None)
-            if folded is None:
-                self._fault("reviews", tenant, review.id, "the log knows no such review")
-                continue
-            intent = fold.effects[folded.effect].intent or review.intent
-            said = (folded.effect, intent, folded.state, folded.terms, folded.approvers)
-            if (review.effect, review.intent, review.state, review_terms(review), review.approvers) != said:
-                self._fault("reviews", tenant, review.id, "the row is not what the log says")
-        for missing in left:
-            self._fault("reviews", tenant, missing, "the row is missing")
+        said = {
+            name: {
+                "effect": folded.effect, "intent": fold.effects[folded.effect].intent, "state": folded.state.value,
+                "reason": folded.reason, "approvers": " ".join(folded.approvers), **_row_of(folded.terms),
+            }
+            for name, folded in fold.reviews.items()
+        }  # fmt: skip
+        columns = (
+            "effect", "intent", "state", "question", "quorum", "requested_by", "approvers", "reason", "opened_at_ms",
+            "expires_at_ms",
+        )  # fmt: skip
+        self._compare("reviews", tenant, self._read("reviews", "id", columns, tenant), said)
 
-    def _policy(self, tenant: TenantId, fold: Fold) -> None:
+    def _policies(self, tenant: TenantId, fold: Fold) -> None:
+        said = {number: _plain(folded) for number, folded in fold.policies.items()}
+        rows = self._read("policy_revisions", "number", tuple(FoldedPolicy.__struct_fields__), tenant)
+        for row in rows.values():
+            row["text"] = _digest(row["text"])
+        self._compare("policy_revisions", tenant, rows, said)
         last = max(fold.policies, default=0)
-        sql = "SELECT revision, number FROM policy_active WHERE tenant = ?"
-        row = self._connection.execute(sql, (tenant,)).fetchone()
-        if row != ((fold.policies[last][0], last) if last else None):
-            self._fault("policy_active", tenant, "row", "it is not the revision that the log says was activated last")
-        sql = "SELECT number, revision, text FROM policy_revisions WHERE tenant = ?"
-        rows = {n: (revision, digest(text.encode())) for n, revision, text in self._connection.execute(sql, (tenant,))}
-        for number in sorted(rows.keys() | fold.policies.keys()):
-            if rows.get(number) != fold.policies.get(number):
-                self._fault("policy_revisions", tenant, f"number {number}", "the row is not what the log says")
+        active = {tenant: {"revision": fold.policies[last].revision, "number": last}} if last else {}
+        rows = self._read("policy_active", "tenant", ("revision", "number"), tenant)
+        self._compare("policy_active", tenant, rows, active)
+
+    def _read(self, table: str, key: str, columns: tuple[str, ...], tenant: TenantId) -> Rows:
+        """A tenant's rows as they are stored, by their key; nothing is believed to be of its type."""
+        sql = f"SELECT {key}, {', '.join(columns)} FROM {table} WHERE tenant = ?"  # noqa: S608 (names of ours)
+        return {row[0]: dict(zip(columns, row[1:], strict=True)) for row in self._connection.execute(sql, (tenant,))}
+
+    def _compare(self, table: str, tenant: str, rows: Rows, said: Rows) -> None:
+        """Name every row that is missing, too many, or not what the log says (None: the log does not say any more)."""
+        for key in rows.keys() - said.keys():
+            self._fault(table, tenant, str(key), "the log knows nothing of this row")
+        for key, expected in said.items():
+            if key not in rows:
+                self._fault(table, tenant, str(key), "the row is missing")
+                continue
+            for column, value in rows[key].items():
+                if expected[column] is not None and value != expected[column]:
+                    self._fault(table, tenant, str(key), f"`{column}` is not what the log says")
 
     def _fault(self, table: str, tenant: str, place: str, message: str) -> None:
-        self.faults.append(Fault(table=table, tenant=tenant, place=place, message=message))
+        self.faults.append(Fault(table=table, tenant=_shown(tenant), place=_shown(place), message=_shown(message)))
 
 
-def _differing(row: dict[str, Any], folded: FoldedEffect) -> Iterator[str]:
-    for name, value in row.items():
-        said = getattr(folded, name)
-        if value != said and not (name == "intent" and said is None):
-            yield name
+def _row_of(terms: dict[str, Any]) -> dict[str, Any]:
+    """A review's terms as its row holds them."""
+    return {
+        "question": terms["question"], "quorum": terms["quorum"], "requested_by": " ".join(terms["requested_by"]),
+        "opened_at_ms": terms["opened_at"], "expires_at_ms": terms["expires_at"],
+    }  # fmt: skip
+
+
+def _plain(folded: msgspec.Struct) -> dict[str, Any]:
+    return msgspec.structs.asdict(folded)
+
+
+def _text(data: bytes) -> str:
+    """Whatever stands where a text should, so that damage is found at its place and not at the driver's door."""
+    return data.decode(errors="surrogateescape")
+
+
+def _digest(value: object) -> object:
+    return digest(value.encode(errors="surrogateescape")) if isinstance(value, str) else value
+
+
+def _shown(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

@@ -19,7 +19,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ BATCH_MAX = 512
 QUEUE_MAX = 20_000
 BUSY_TIMEOUT_MS = 10_000
 READERS_MAX = 8
+WAL_PAUSE_S = 0.01
 # Pages are written back to the file once the WAL holds this many: rarely enough that it costs little per commit, often
 # enough that the WAL stays near 32 MB.
 WAL_PAGES = 8_000
@@ -39,15 +40,21 @@ Apply = Callable[[sqlite3.Connection, Sequence[Any]], list[Any]]
 Committed = Callable[[], None]
 
 
+def sqlite_version() -> str:
+    """The SQLite that this process uses."""
+    return sqlite3.sqlite_version
+
+
 class SqliteDatabase:
     """One SQLite file. `apply(connection, commands)` turns a batch of commands into results inside a transaction; a
     result that is an exception rolls back that command alone."""
 
-    def __init__(self, path: Path, *, clock: Clock) -> None:
+    def __init__(self, path: Path, *, clock: Clock, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> None:
         self.path = path
         self._clock = clock
+        self._busy_timeout_ms = busy_timeout_ms
         self._now_ms = 0
-        self._readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        self._readers: queue.SimpleQueue[sqlite3.Connection | None] = queue.SimpleQueue()
         self._readers_made = 0
         self._readers_lock = threading.Lock()
         self._writer: _Writer | None = None
@@ -60,7 +67,12 @@ class SqliteDatabase:
         """
         with translated(self.path):
             connection = self._connect(fixed_clock=True)
-            self._migrate(connection)
+            try:
+                self._migrate(connection)
+            except BaseException:
+                connection.close()
+                raise
+        self._readers = queue.SimpleQueue()
         self._writer = _Writer(connection, apply=apply, committed=committed, stamp=self._stamp, path=self.path)
 
     async def write(self, command: object) -> Any:
@@ -87,37 +99,66 @@ class SqliteDatabase:
                 self._readers.put(connection)
 
     def close(self) -> None:
-        """Finish what is queued, stop the writer and close every connection. Idempotent."""
+        """Finish what is queued, wait for reads that run, and close every connection. Idempotent."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-        while not self._readers.empty():
-            self._readers.get().close()
+        with self._readers_lock:
+            while self._readers_made:
+                reader = self._readers.get()
+                if reader is not None:
+                    reader.close()
+                    self._readers_made -= 1
+            self._readers.put(None)  # whoever still waits for a reader gets this, and passes it on
 
     def _stamp(self) -> None:
         self._now_ms = self._clock.now_ms()
 
     def _connect(self, *, fixed_clock: bool = False) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=0)
-        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
-        now = (lambda: self._now_ms) if fixed_clock else self._clock.now_ms
-        connection.create_function("assent_now_ms", 0, now)
+        try:
+            self._use_wal(connection)
+            connection.execute(f"PRAGMA busy_timeout={self._busy_timeout_ms}")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
+            now = (lambda: self._now_ms) if fixed_clock else self._clock.now_ms
+            connection.create_function("assent_now_ms", 0, now)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
+    def _use_wal(self, connection: sqlite3.Connection) -> None:
+        """Two first starts may ask for this at once, and here SQLite says `busy` without waiting: the wait is ours."""
+        tries = max(1, int(self._busy_timeout_ms / 1000 / WAL_PAUSE_S))
+        for left in reversed(range(tries)):
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                if not left or not error.sqlite_errorname.startswith("SQLITE_BUSY"):
+                    raise
+                threading.Event().wait(WAL_PAUSE_S)
+            else:
+                return
+
     def _reader(self) -> sqlite3.Connection:
-        try:
-            return self._readers.get_nowait()
-        except queue.Empty:
-            with self._readers_lock:
-                if self._readers_made < READERS_MAX:
-                    self._readers_made += 1
-                    connection = self._connect()
-                    connection.execute("PRAGMA query_only=ON")
-                    return connection
-            return self._readers.get()
+        with suppress(queue.Empty):
+            return self._usable(self._readers.get_nowait())
+        with self._readers_lock:
+            if self._writer is None:
+                raise Unavailable("database_closed", "the database is not open")
+            if self._readers_made < READERS_MAX:
+                connection = self._connect()
+                connection.execute("PRAGMA query_only=ON")
+                self._readers_made += 1
+                return connection
+        return self._usable(self._readers.get())
+
+    def _usable(self, reader: sqlite3.Connection | None) -> sqlite3.Connection:
+        if reader is None:
+            self._readers.put(None)
+            raise Unavailable("database_closed", "the database is closed")
+        return reader
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
@@ -133,6 +174,8 @@ class SqliteDatabase:
             "CREATE TABLE IF NOT EXISTS schema_migrations"
             " (number INTEGER PRIMARY KEY, name TEXT NOT NULL, digest TEXT NOT NULL, ran_at_ms INTEGER NOT NULL)"
         )
+        # On a read-only file BEGIN IMMEDIATE quietly begins a read; only a write, even of nothing, says so.
+        connection.execute("DELETE FROM schema_migrations WHERE number < 1")
         ran = dict(connection.execute("SELECT number, digest FROM schema_migrations").fetchall())
         known = migrations()
         if max(ran, default=0) > known[-1].number:
@@ -196,6 +239,8 @@ class _Writer:
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         """Give the writer what all callers of this turn of the loop have asked for: one wake-up, one larger batch."""
         self._queue.put(self._gathered.pop(loop))
+        if not self._thread.is_alive():
+            self._turn_away()
 
     def close(self) -> None:
         if not self._closed:
@@ -203,6 +248,13 @@ class _Writer:
             self._queue.put(None)
             self._thread.join()
             self._connection.close()
+            self._turn_away()
+
+    def _turn_away(self) -> None:
+        """Answer what was handed over after the end, so that nobody waits for ever."""
+        while not self._queue.empty():
+            jobs = self._queue.get() or []
+            _answer(jobs, [Unavailable("database_closed", "the database is closing")] * len(jobs))
 
     def _run(self) -> None:
         open_ = True
@@ -248,8 +300,17 @@ class _Writer:
             if self._connection.in_transaction:
                 self._connection.rollback()
             raise
-        self._committed()
+        self._tell()
         return results
+
+    def _tell(self) -> None:
+        """What is committed stands, whatever the listener does with the news; applying it again would do it twice."""
+        try:
+            self._committed()
+        except Exception as error:  # noqa: BLE001 (reported like any uncaught one, and the thread goes on)
+            threading.excepthook(
+                threading.ExceptHookArgs((type(error), error, error.__traceback__, threading.current_thread()))
+            )
 
 
 class _Job:
@@ -311,7 +372,12 @@ _FAULTS: tuple[tuple[str, str, str, str], ...] = (
         "wait for it, or stop the process that holds it",
     ),
     ("SQLITE_FULL", "disk_full", "cannot grow: the disk is full", "free some space; nothing half-written was kept"),
-    ("SQLITE_READONLY", "database_read_only", "is read-only", "check the permissions of the file and its folder"),
+    (
+        "SQLITE_READONLY",
+        "database_read_only",
+        "is read-only",
+        "check the permissions of the file, of those beside it (`-wal`, `-shm`), and of the folder",
+    ),
     ("SQLITE_NOTADB", "database_damaged", "is not a database", "restore it from a backup; it was left as it is"),
     ("SQLITE_CORRUPT", "database_damaged", "is damaged", "restore it from a backup; it was left as it is"),
     ("SQLITE_CANTOPEN", "database_missing", "cannot be opened", "check that the folder exists and may be written"),

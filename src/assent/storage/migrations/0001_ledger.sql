@@ -68,7 +68,7 @@ CREATE TABLE effects (
     UNIQUE (tenant, key)
 );
 
-CREATE INDEX effects_unfinished ON effects (tenant, state)
+CREATE INDEX effects_open ON effects (tenant, state)
     WHERE state IN ('in_review', 'granted', 'dispatched', 'unknown', 'quarantined');
 CREATE INDEX effects_by_run ON effects (tenant, run) WHERE run <> '';
 
@@ -88,7 +88,7 @@ CREATE TABLE reviews (
     expires_at_ms INTEGER NOT NULL,
     PRIMARY KEY (tenant, id)
 );
-CREATE INDEX reviews_open ON reviews (tenant, state) WHERE state IN ('open', 'approved');
+CREATE INDEX reviews_by_state ON reviews (tenant, state);
 
 -- Policy revisions, immutable, and the one that is active.
 CREATE TABLE policy_revisions (

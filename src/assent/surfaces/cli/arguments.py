@@ -177,7 +177,7 @@ def _named(contract: OperationContract, name: str) -> tuple[Argument | None, boo
     return found, True
 
 
-def _once(given: dict[str, Any], key: str, value: Any) -> None:
+def _once(given: dict[str, Any], key: str, value: object) -> None:
     if key in given:
         raise _twice(key)
     given[key] = value
@@ -214,7 +214,9 @@ def _unpacked(packed: str, read: Callable[[str], bytes]) -> dict[str, Any]:
     try:
         found = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _usage(f"`--arguments` is not JSON: {str(error)[:200]}", """write `--arguments '{"path": "a"}'`""") from error
+        raise _usage(
+            f"`--arguments` is not JSON: {str(error)[:200]}", """write `--arguments '{"path": "a"}'`"""
+        ) from error
     if not isinstance(found, dict):
         raise _usage("`--arguments` is not a JSON object", """write `--arguments '{"path": "a"}'`""")
     return found

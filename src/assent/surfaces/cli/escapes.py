@@ -1,9 +1,9 @@
-"""Foreign text made safe to show. File names, process output and answers of servers come from anywhere.
+r"""Foreign text made safe to show. File names, process output and answers of servers come from anywhere.
 
-A terminal obeys what it is sent: escape sequences recolour, retitle, overwrite and on some terminals type. Invisible and
-direction-changing characters make one text look like another (a path that reads backwards, two words that differ in
-nothing one can see). So every character that has no plain appearance is written out as `\\x1b` or `\\u202e`; what is left
-is printed as it is, in any script.
+A terminal obeys what it is sent: escape sequences recolour, retitle, overwrite and on some terminals type. Invisible
+and direction-changing characters make one text look like another (a path that reads backwards, two words that differ
+in nothing one can see). So every character that has no plain appearance is written out as `\x1b` or `\u202e`; what is
+left is printed as it is, in any script.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import codecs
 import unicodedata
 
-# Control, format (bidirectional marks, zero-width joiners), surrogate, private use, unassigned; line and paragraph ends.
+# Control, format (bidirectional marks, zero-width joiners), surrogate, private use, unassigned; line, paragraph ends.
 _UNSHOWN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _WIDE = frozenset({"W", "F"})
 
@@ -56,7 +56,7 @@ class Screen:
 
     def end(self) -> str:
         """What is left."""
-        return self._safe(self._decoder.decode(b"", True), ended=True)
+        return self._safe(self._decoder.decode(b"", final=True), ended=True)
 
     def _safe(self, text: str, *, ended: bool) -> str:
         """A carriage return before a line feed is how some programs end lines; any other would overwrite the line."""

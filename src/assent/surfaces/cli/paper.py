@@ -81,7 +81,9 @@ class Paper:
         for line in lines[:lines_max]:
             self._write((" " * indent + shown(line, keep="\t")).rstrip() + "\n")
         if len(lines) > lines_max:
-            self.line(Span(f"… and {len(lines) - lines_max} more lines; --json has them all", Tone.QUIET), indent=indent)
+            self.line(
+                Span(f"… and {len(lines) - lines_max} more lines; --json has them all", Tone.QUIET), indent=indent
+            )
 
     def clock(self, at_ms: int) -> str:
         """A local time: of the day for today, with the date before that."""
@@ -138,8 +140,6 @@ def _safe(part: Part) -> Span:
 
 def _words(text: str) -> list[str]:
     """Words with the spaces that follow them."""
-    words: list[str] = []
-    for word in text.split(" "):
-        words.append(word + " ")
+    words = [word + " " for word in text.split(" ")]
     words[-1] = words[-1][:-1]
     return [word for word in words if word]

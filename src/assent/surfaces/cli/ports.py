@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
-from cyclopts import Parameter
 
 from assent.surfaces.cli.exits import Exit
 from assent.surfaces.cli.paper import Paper
@@ -26,15 +24,7 @@ if TYPE_CHECKING:
     from assent.operations.timelines import Timelines
     from assent.operations.verification import Verification
     from assent.primitives.ids import TenantId
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class Common:
-    """What every command takes."""
-
-    json: Annotated[bool, Parameter(negative="", help="Print one JSON document and nothing else on stdout.")] = False
-    folder: Annotated[Path | None, Parameter(help="The folder that holds assent.toml (else: here or above).")] = None
+    from assent.surfaces.cli.options import Common
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,15 +39,29 @@ class Place(Protocol):
     """Which installation this is, and who works at the desk."""
 
     @property
-    def file(self) -> Path: ...
+    def file(self) -> Path:
+        """The settings file."""
+        ...
+
     @property
-    def tenant(self) -> TenantId: ...
+    def tenant(self) -> TenantId:
+        """Whose record is worked on."""
+        ...
+
     @property
-    def person(self) -> str: ...
+    def person(self) -> str:
+        """Who works at the desk, as a principal."""
+        ...
+
     @property
-    def workspace(self) -> Path: ...
+    def workspace(self) -> Path:
+        """The folder agents work in."""
+        ...
+
     @property
-    def policy(self) -> Path: ...
+    def policy(self) -> Path:
+        """The folder of policy files."""
+        ...
 
     def asking(self, name: str) -> tuple[str, tuple[str, ...]]:
         """The principal to ask as and its chain; `name` may be empty for the default."""
@@ -68,24 +72,43 @@ class House(Protocol):
     """A running node."""
 
     @property
-    def gate(self) -> Gate: ...
+    def gate(self) -> Gate:
+        """Performs."""
+        ...
+
     @property
-    def reviews(self) -> Reviews: ...
+    def reviews(self) -> Reviews:
+        """Takes answers."""
+        ...
+
     @property
-    def recovery(self) -> Recovery: ...
+    def recovery(self) -> Recovery:
+        """Settles what is unknown."""
+        ...
+
     @property
-    def policies(self) -> Policies: ...
+    def policies(self) -> Policies:
+        """Decides by."""
+        ...
+
     @property
-    def timelines(self) -> Timelines: ...
+    def timelines(self) -> Timelines:
+        """Tells."""
+        ...
 
 
 class PolicyText(Protocol):
     """The policy files, joined."""
 
     @property
-    def text(self) -> str: ...
+    def text(self) -> str:
+        """All of them."""
+        ...
+
     @property
-    def revision(self) -> str: ...
+    def revision(self) -> str:
+        """What names them in decisions."""
+        ...
 
     def place(self, line: int) -> tuple[str, int]:
         """The file that holds `line`, and the line in it."""
@@ -96,9 +119,14 @@ class Founding(Protocol):
     """What `init` did to one path."""
 
     @property
-    def path(self) -> Path: ...
+    def path(self) -> Path:
+        """What it is."""
+        ...
+
     @property
-    def made(self) -> bool: ...
+    def made(self) -> bool:
+        """Whether it was made now."""
+        ...
 
 
 class Desk(Protocol):
@@ -115,8 +143,10 @@ class Desk(Protocol):
         """The settings. Raises: Malformed: there are none, or they have mistakes."""
         ...
 
-    def open(self) -> AbstractAsyncContextManager[House]:
-        """Open the node. Raises: Unavailable: its database or key cannot be used."""
+    def open(self, *, drift: bool = True) -> AbstractAsyncContextManager[House]:
+        """Open the node, and note what its owner should know; with `drift`, that the policy files are not in force.
+
+        Raises: Unavailable: its database or key cannot be used."""
         ...
 
     def contracts(self) -> Mapping[str, OperationContract]:

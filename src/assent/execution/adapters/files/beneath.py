@@ -6,8 +6,8 @@ checked: the kernel is told to refuse while it opens, and from then on there are
 - `openat2` (Linux 5.6): one call resolves a whole path with RESOLVE_BENEATH, NO_SYMLINKS and NO_MAGICLINKS. There is no
   moment at which a name could be exchanged.
 - `walk`, where openat2 is missing or filtered away: one `openat` with O_NOFOLLOW and O_DIRECTORY for each name, each
-  from the folder just opened. A folder exchanged for a link between two steps meets O_NOFOLLOW; one moved away after its step
-  is still the folder that was opened.
+  from the folder just opened. A folder exchanged for a link between two steps meets O_NOFOLLOW; one moved away after
+  its step is still the folder that was opened.
 
 Mounts inside the workspace are crossed when a path names what is in them: only the operator can have put them there. A
 recursive delete does not cross them (`one_mount`): it was asked for the folder, not for what is mounted in it. A bind
@@ -37,7 +37,7 @@ _OPENAT2 = 437  # the same number on every architecture
 _AT_FDCWD = -100
 _NO_XDEV, _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x01, 0x02, 0x04, 0x08
 _RESOLVE = _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS
-_ALWAYS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY
+_ALWAYS = os.O_CLOEXEC | os.O_NOFOLLOW
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 _PASSING = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY
 _UNAVAILABLE = frozenset({errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG, errno.EACCES})
@@ -198,11 +198,16 @@ def _opened_workspace(workspace: str) -> int:
 
 
 def _explained(error: OSError, folder: int, name: str) -> Exception:
-    """ELOOP and ENOTDIR say the same of links and of files: look what it was, for the message only."""
+    """ELOOP and ENOTDIR say the same of links and of files: look what it is, for the message only. Whoever turned it
+    back into a folder in the meantime is told of the link that was met."""
     if error.errno not in {errno.ELOOP, errno.ENOTDIR}:
         return error
     found = status(folder, name)
-    if found is not None and not stat.S_ISLNK(found.st_mode) and error.errno == errno.ENOTDIR:
+    if (
+        error.errno == errno.ENOTDIR
+        and found is not None
+        and not (stat.S_ISLNK(found.st_mode) or stat.S_ISDIR(found.st_mode))
+    ):
         return Refused("not_folder", f"`{shown_name(name)}` is no folder")
     return Refused("symlink_refused", f"`{shown_name(name)}` is a symbolic link", hint="name what it points to")
 

@@ -1,10 +1,10 @@
 """The file lane: one file operation beneath the workspace, carried to its end in a thread.
 
-A file operation is never abandoned half-way. Cancelled before it began, it never begins, and the cancellation goes
-through. Cancelled later, the lane asks it to stop, which it does where it leaves nothing half-done, waits, and returns
-the true outcome in place of the cancellation: whoever cancelled must not record that nothing happened when something
-did. The wall limit works the same way: it is looked at between steps, since a thread inside a system call cannot be
-stopped.
+A file operation is never abandoned half-way. Cancelled, the lane asks it to stop, which it does where it leaves nothing
+half-done, and waits. If it never began or changed nothing, the cancellation goes through; if it was done, or removed a
+part of a tree, its true outcome comes in place of the cancellation: whoever cancelled must not record that nothing
+happened when something did. The wall limit works the same way: it is looked at between steps, since a thread inside a
+system call cannot be stopped.
 
 Codes: `ok`, `not_found`, `outside_workspace`, `path_malformed`, `workspace_malformed`, `symlink_refused`,
 `not_regular`, `not_folder`, `exists`, `no_space`, `not_permitted`, `output_limit`, `wall_limit`, `cancelled`,
@@ -75,10 +75,8 @@ class FileLane:
                 gave_up = True
                 cancelled.set()
         outcome = work.result()
-        if gave_up and outcome is None:
+        if outcome is None or (gave_up and outcome.ending is Ending.CANCELLED):
             raise asyncio.CancelledError
-        if outcome is None:
-            raise InvariantBroken("file_operation_lost", "a file operation ended without an outcome")
         return outcome
 
     async def close(self) -> None:

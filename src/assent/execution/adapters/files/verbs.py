@@ -26,7 +26,7 @@ from assent.primitives.errors import Refused
 
 HASHED_BYTES_MAX = 67_108_864
 _PIECE_BYTES = 1_048_576
-_READ = os.O_RDONLY | os.O_NONBLOCK
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 _NEW_FILE_MODE = 0o666  # less the umask, as for every new file
 _NAMES_TRIED_MAX = 100
 
@@ -95,7 +95,7 @@ def write(root: Beneath, parts: Parts, order: FileOrder, tally: Tally) -> Done:
 
 def append(root: Beneath, parts: Parts, order: FileOrder, tally: Tally) -> Done:
     """Add to the end of a file, which is made if it is missing. All of it is added, or nothing."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY
     with root.folder(_above(parts), create=True) as folder:
         old = _replaceable(folder, parts[-1])
         fd = root.child(folder, parts[-1], flags | (os.O_EXCL if old is None else 0), mode=_NEW_FILE_MODE)

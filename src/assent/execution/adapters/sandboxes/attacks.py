@@ -1,4 +1,4 @@
-# ruff: noqa: ARG001, D103, S606, T201, UP031 - each attack is named for what it does and all take the same target; it runs bare
+# ruff: noqa: ARG001, S606, T201, UP031 - all attacks take the same target, and it runs bare
 """The attacks of the self-test, tried from inside. Stand-alone: its text is handed to an interpreter in the sandbox.
 
 It prints one JSON object: for each attack, what happened. `won` means that the attack worked as far as the attacker
@@ -33,16 +33,19 @@ Target = dict[str, Any]
 
 
 def read_canary(target: Target) -> bool:
+    """Read a file of the host that lies beside the workspace."""
     with open(target["canary"]) as file:
         return bool(file.read())
 
 
 def write_canary(target: Target) -> bool:
+    """Write to that file."""
     fd = os.open(target["canary"], os.O_WRONLY | os.O_APPEND)  # and never create it: /tmp may be the sandbox's own
     return os.write(fd, b"touched") > 0
 
 
 def follow_link(target: Target) -> bool:
+    """Read it through a link made in the workspace."""
     link = os.path.join(target["workspace"], "link")
     os.symlink(target["canary"], link)
     with open(link) as file:
@@ -57,28 +60,33 @@ def write_where_only_landlock_forbids(target: Target) -> bool:
 
 
 def connect_tcp(target: Target) -> bool:
+    """Reach a listener on the host's loopback."""
     socket.create_connection(("127.0.0.1", target["tcp"]), _SECONDS).close()
     return True
 
 
 def send_udp(target: Target) -> bool:
+    """Send it a datagram, which asks nobody's leave."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         return bool(one.sendto(b"hello", ("127.0.0.1", target["udp"])))
 
 
 def connect_abstract(target: Target) -> bool:
+    """Reach a unix socket without a path."""
     with socket.socket(socket.AF_UNIX) as one:
         one.connect("\0" + target["abstract"])
     return True
 
 
 def connect_path(target: Target) -> bool:
+    """Reach a unix socket by its path."""
     with socket.socket(socket.AF_UNIX) as one:
         one.connect(target["path_socket"])
     return True
 
 
 def read_environment_of_victim(target: Target) -> bool:
+    """Find the victim's marker in any process's environment."""
     for name in os.listdir("/proc"):
         with contextlib.suppress(OSError), open("/proc/%s/environ" % name, "rb") as file:
             if target["marker"].encode() in file.read():
@@ -87,15 +95,18 @@ def read_environment_of_victim(target: Target) -> bool:
 
 
 def trace_victim(target: Target) -> bool:
+    """Attach to the victim as a debugger."""
     return _raw(_PTRACE, _PTRACE_ATTACH, target["victim"], 0, 0)
 
 
 def signal_victim(target: Target) -> bool:
+    """Address the victim by its pid."""
     os.kill(target["victim"], 0)
     return b"sleep" in open("/proc/%d/cmdline" % target["victim"], "rb").read()
 
 
 def nest_user_namespace(target: Target) -> bool:
+    """Become root in a namespace of one's own, the door to much of the kernel."""
     pid = os.fork()
     if pid == 0:
         os._exit(0 if _libc.syscall(ctypes.c_long(_UNSHARE), ctypes.c_long(_CLONE_NEWUSER)) == 0 else 1)
@@ -103,22 +114,27 @@ def nest_user_namespace(target: Target) -> bool:
 
 
 def mount_something(target: Target) -> bool:
+    """Mount a file system."""
     return _raw(_MOUNT, b"none", b"/tmp", b"tmpfs", 0, 0)
 
 
 def set_up_io_uring(target: Target) -> bool:
+    """Reach io_uring, which does calls past the filter."""
     return _raw(_IO_URING_SETUP, 1, ctypes.create_string_buffer(512))
 
 
 def call_bpf(target: Target) -> bool:
+    """Reach the kernel's programming interface."""
     return _raw(_BPF, 0, ctypes.create_string_buffer(128), 128)
 
 
 def call_keyctl(target: Target) -> bool:
+    """Reach the kernel's keyrings."""
     return _raw(_KEYCTL, 0, -3, 0)  # KEYCTL_GET_KEYRING_ID of the session
 
 
 def inject_into_terminal(target: Target) -> bool:
+    """Push a character into a shared terminal."""
     try:
         fcntl.ioctl(0, _TIOCSTI, b"x")
     except OSError as error:
@@ -127,6 +143,7 @@ def inject_into_terminal(target: Target) -> bool:
 
 
 def write_core_pattern(target: Target) -> bool:
+    """Write the host-wide core pattern (the same value), a road to running code on the host."""
     with open("/proc/sys/kernel/core_pattern", "r+") as file:
         same = file.read()
         file.seek(0)
@@ -135,6 +152,7 @@ def write_core_pattern(target: Target) -> bool:
 
 
 def make_set_user_id_file(target: Target) -> bool:
+    """Leave a file that runs as its owner on the host."""
     path = os.path.join(target["workspace"], "set-id")
     with open(path, "w"):
         pass
@@ -161,6 +179,7 @@ def fork_bomb(target: Target) -> bool:
 
 
 def memory_bomb(target: Target) -> bool:
+    """Take twice the memory that is allowed."""
     try:
         return bool(bytearray(2 * target["memory_bytes_max"]))
     except MemoryError:

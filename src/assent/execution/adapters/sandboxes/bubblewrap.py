@@ -100,15 +100,16 @@ class Bubblewrap:
 
     async def close(self) -> None:
         """Collect what was started; every sandbox has been ended by its own run."""
-        for process in self._started:
+        started, self._started = self._started, set()
+        for process in started:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await collect(process)
-        self._started.clear()
 
     async def _collect_ended(self) -> None:
-        for process in [one for one in self._started if one.poll() is not None]:
-            self._started.discard(process)
+        ended = {one for one in self._started if one.poll() is not None}
+        self._started -= ended  # before the first wait: another launch must not collect the same ones
+        for process in ended:
             await collect(process)
 
 

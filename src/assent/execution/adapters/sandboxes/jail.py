@@ -24,15 +24,13 @@ build, `X errno` could not execute, `E status …` ended (see `warden.py`).
 
 from __future__ import annotations
 
-import marshal
 import os
-import resource
 import signal
-import socket
 import stat
 from typing import Any
 
 from . import landlock, seccomp, syscalls, warden
+from .arrivals import Spec, Streams, fail
 
 NAMESPACES = (
     syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWNET
@@ -43,25 +41,6 @@ DEVICES = "/dev"
 _LOCKED_DOWN = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV
 _DEVICE_NODE = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NOEXEC
 _ROOT_BYTES, _ROOT_INODES = 4_194_304, 4096
-
-Spec = dict[str, Any]
-
-
-class Streams:
-    """The descriptors a run arrives with: the gate, the three standard streams and mounts by position."""
-
-    def __init__(self, fds: list[int]) -> None:
-        self.gate = socket.socket(fileno=fds[1])
-        self.standard = fds[2:5]
-        self.mounts = fds[5:]
-        self._spec = fds[0]
-
-    def spec(self) -> Spec:
-        """The specification, written by this interpreter's own supervisor into a memory file."""
-        with open(self._spec, "rb") as file:
-            file.seek(0)
-            loaded: Spec = marshal.loads(file.read())  # noqa: S302 - from our own supervisor, over a private socket
-            return loaded
 
 
 def live(fds: list[int], program: bytes) -> None:
@@ -84,29 +63,11 @@ def live(fds: list[int], program: bytes) -> None:
         fail(streams.gate, stage, error)
 
 
-def fail(gate: socket.socket, stage: str, error: BaseException) -> None:
-    """Tell the supervisor what could not be built, and end."""
-    try:
-        gate.send(f"F {stage}: {error}"[:1000].encode(errors="replace"))
-    finally:
-        os._exit(125)
-
-
 def restrict(spec: Spec, program: bytes) -> None:
     """no_new_privs, then Landlock, then the filter, which must come last: the others need calls it denies."""
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     landlock.restrict(version=spec["landlock"], writable=spec["writable"], devices=DEVICES)
     seccomp.install(program)
-
-
-def limit(limits: dict[str, int]) -> None:
-    """Set the resource limits of this process; inside the user namespace the process count is the sandbox's own."""
-    for name, value in limits.items():
-        number = getattr(resource, name)
-        ceiling = resource.getrlimit(number)[1]  # the node may allow less than the order does
-        held = value if ceiling == resource.RLIM_INFINITY else min(value, ceiling)
-        above = held + 1 if name == "RLIMIT_CPU" and ceiling == resource.RLIM_INFINITY else held
-        resource.setrlimit(number, (held, above))
 
 
 def _map_identity(spec: Spec, _streams: Streams) -> None:

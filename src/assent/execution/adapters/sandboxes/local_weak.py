@@ -63,7 +63,7 @@ class LocalWeak:
         launch.details = {"uid": uid, "limits": spec["limits"]}
         return launch
 
-    def attest(self, launch: Launch, order: ProcessOrder) -> Attestation:  # noqa: ARG002 - the limits came with the launch
+    def attest(self, launch: Launch, order: ProcessOrder) -> Attestation:  # noqa: ARG002 - the launch has them
         """See `Mechanism.attest`."""
         pid = str(launch.program_pid)
         status = attest.status_of(pid)
@@ -81,13 +81,14 @@ class LocalWeak:
 
     async def close(self) -> None:
         """Collect every watcher; each ends when its gate is closed."""
-        for process in self._started:
+        started, self._started = self._started, set()
+        for process in started:
             await collect(process)
-        self._started.clear()
 
     async def _collect_ended(self) -> None:
-        for process in [one for one in self._started if one.poll() is not None]:
-            self._started.discard(process)
+        ended = {one for one in self._started if one.poll() is not None}
+        self._started -= ended  # before the first wait: another launch must not collect the same ones
+        for process in ended:
             await collect(process)
 
 

@@ -4,12 +4,12 @@ When Assent runs as root the jailed process runs as an unprivileged user of its 
 the caller's interpreter (below a closed home, say) nor write a workspace that belongs to somebody else. So the
 supervisor takes detached copies of those mounts (open_tree), marks them read-only, nosuid, nodev, and passes them as
 descriptors. The workspace's copy carries an id map: the owner on disk appears inside as the sandbox's user, and what
-the sandbox's user makes lands owned by that owner. Nothing on disk is changed, and every other owner's file inside
-the workspace stays out of its reach.
+the sandbox's user makes lands owned by that owner. Nothing on disk is changed, and another owner's file in the
+workspace can be used only as its mode lets everybody use it.
 
 The id map needs a user namespace to describe it; the spawner lends a process for a moment to hold one (`hold`).
-The range lies between those that systemd assigns (60706-61183 is free in its table) and below 65536, so that it
-exists inside ordinary containers.
+The range of users lies below the one from which systemd draws its dynamic users (61184-65519), and below 65536, so
+that it exists inside ordinary containers.
 """
 
 from __future__ import annotations

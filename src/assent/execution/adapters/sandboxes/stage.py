@@ -21,13 +21,14 @@ import time
 from typing import NoReturn
 
 from . import jail, seccomp, spawner, syscalls, warden
+from .arrivals import Spec, Streams, fail
 
 _FIXPOINT_PASSES_MAX = 1000
 
 
 def main(arguments: list[str]) -> None:
     """`arguments`: the mode (`jailed` or `weak`), then the descriptors of specification, gate and standard streams."""
-    streams = jail.Streams([int(one) for one in arguments[1:6]])
+    streams = Streams([int(one) for one in arguments[1:6]])
     try:
         for fd in (*streams.standard, streams.gate.fileno()):
             os.set_inheritable(fd, False)
@@ -39,10 +40,10 @@ def main(arguments: list[str]) -> None:
             spawner.give_up_root(*spec["drop_to"])
         _split_weakly(spec, streams)
     except BaseException as error:  # noqa: BLE001 - the supervisor is told, whatever it is
-        jail.fail(streams.gate, "stage", error)
+        fail(streams.gate, "stage", error)
 
 
-def _split_weakly(spec: jail.Spec, streams: jail.Streams) -> NoReturn:
+def _split_weakly(spec: Spec, streams: Streams) -> NoReturn:
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     watcher = os.getpid()

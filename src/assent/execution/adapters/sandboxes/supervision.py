@@ -48,11 +48,11 @@ class Supervision:
         self._limit = ""
         self._killed_ns = 0
         self._timers: list[asyncio.TimerHandle] = []
-        self._over = False
+        self._over, self._proved = False, True
 
     async def run(self, on_event: OnEvent, *, wall_left_ms: int) -> Ended:
         """Say GO, carry the streams up and wait for the end."""
-        dead = _watch(self._launch)
+        self._dead = dead = _watch(self._launch)
         allowance = Allowance(bytes_max=self._limits.output_bytes_max, exceeded=lambda: self._kill("output"))
         for tap in self._streams.taps:
             tap.attach(allowance, on_event)
@@ -71,7 +71,7 @@ class Supervision:
             limit=self._limit,
             report=next((word.text for word in words if word.letter == "E"), None),
             unstartable=next((int(word.text) for word in words if word.letter == "X"), 0),
-            dead=True,
+            dead=self._proved,
             death_ms=death_ms,
         )
 
@@ -95,8 +95,13 @@ class Supervision:
             return  # what the drain of a dead run found
         if self._killed_ns == 0:
             self._killed_ns = self._clock.monotonic_ns()
+            self._later(DEATH_WAIT_S, self._give_up)
         self._launch.kill()
         self._later(ASK_GRACE_S, lambda: self._launch.kill(surely=True))
+
+    def _give_up(self) -> None:
+        self._proved = False
+        settle(self._dead)
 
     def _later(self, delay_s: float, action: Callable[[], None]) -> None:
         self._timers.append(asyncio.get_running_loop().call_later(delay_s, action))

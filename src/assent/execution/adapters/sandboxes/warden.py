@@ -23,15 +23,12 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import NoReturn
 
 from . import syscalls
-
-if TYPE_CHECKING:
-    import socket
-
-    from .jail import Streams
+from .arrivals import Spec, Streams, fail
 
 PERIOD_S = 0.1
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -39,7 +36,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _WATCHED = (signal.SIGCHLD, signal.SIGTERM)
 
 
-def split(spec: dict[str, Any], streams: Streams) -> NoReturn:
+def split(spec: Spec, streams: Streams) -> NoReturn:
     """Fork: the child becomes the program behind the gate, this process its warden."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
     program = os.fork()
@@ -51,10 +48,8 @@ def split(spec: dict[str, Any], streams: Streams) -> NoReturn:
     watch(program, streams.gate, spec)
 
 
-def become(spec: dict[str, Any], streams: Streams) -> NoReturn:
+def become(spec: Spec, streams: Streams) -> NoReturn:
     """Wait at the gate, then turn into the program. Says `F` or `X` when that fails."""
-    from . import jail  # noqa: PLC0415 - jail imports this module
-
     try:
         os.setsid()
         for target, fd in enumerate(streams.standard):
@@ -63,16 +58,26 @@ def become(spec: dict[str, Any], streams: Streams) -> NoReturn:
         os.chdir(spec["cwd"])
         os.umask(0o022)
         _forget_signals()
-        jail.limit(spec["limits"])
+        limit(spec["limits"])
         streams.gate.send(b"R")
         if streams.gate.recv(16) != b"G":
             os._exit(125)
     except BaseException as error:  # noqa: BLE001 - the child of a fork must not run the parent's code
-        jail.fail(streams.gate, "program", error)
+        fail(streams.gate, "program", error)
     try:
         streams.gate.send(b"X %d" % execute(spec["argv"], spec["env"]))
     finally:
         os._exit(127)
+
+
+def limit(limits: dict[str, int]) -> None:
+    """Set the resource limits of this process; inside the user namespace the process count is the sandbox's own."""
+    for name, value in limits.items():
+        number = getattr(resource, name)
+        ceiling = resource.getrlimit(number)[1]  # the node may allow less than the order does
+        held = value if ceiling == resource.RLIM_INFINITY else min(value, ceiling)
+        above = held + 1 if name == "RLIMIT_CPU" and ceiling == resource.RLIM_INFINITY else held
+        resource.setrlimit(number, (held, above))
 
 
 def execute(argv: list[str], env: dict[str, str]) -> int:
@@ -88,7 +93,7 @@ def execute(argv: list[str], env: dict[str, str]) -> int:
     return reason
 
 
-def watch(program: int, gate: socket.socket, spec: dict[str, Any]) -> NoReturn:
+def watch(program: int, gate: socket.socket, spec: Spec) -> NoReturn:
     """Reap and measure until the program ends, report, and end (which ends the namespace)."""
     tripped, next_look = "-", time.monotonic() + PERIOD_S
     while True:
@@ -129,7 +134,7 @@ def reap(program: int) -> tuple[int, resource.struct_rusage] | None:
             ended = (status, usage)
 
 
-def _exceeded(spec: dict[str, Any]) -> str:
+def _exceeded(spec: Spec) -> str:
     memory_bytes, cpu_ticks = 0, 0
     pids = [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
     for pid in pids:

@@ -1,0 +1,162 @@
+"""What `assent doctor` looks at below the record: the machine, the folders, the key, the sandbox."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import stat
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from assent.bootstrap.settings import Settings
+from assent.execution.adapters.process import ProcessLane
+from assent.execution.adapters.sandboxes import landlock, selftest
+from assent.execution.attestations import ConfinementClass
+from assent.operations.health import Finding, Grade
+from assent.primitives.clock import Clock
+from assent.primitives.errors import AssentError
+from assent.storage.adapters.sqlite import sqlite_version
+
+PYTHON_MIN = (3, 11)
+FREE_FAIL_BYTES, FREE_WARN_BYTES = 16 * 1_048_576, 256 * 1_048_576
+# No record of Assent is older than its first line of code.
+BEGINNING_MS = 1_760_000_000_000
+FAR_MS = 4_102_444_800_000  # 2100
+_USER_NAMESPACES = Path("/proc/sys/user/max_user_namespaces")
+
+
+def python() -> Finding:
+    """The interpreter and the database library in it."""
+    says = f"{platform.python_implementation()} {platform.python_version()}, SQLite {sqlite_version()}"
+    if sys.version_info < PYTHON_MIN:
+        return Finding(name="python", grade=Grade.FAIL, says=says, fix="use Python 3.11 or newer")
+    return Finding(name="python", grade=Grade.OK, says=says)
+
+
+def kernel() -> Finding:
+    """What the kernel offers for confinement. That it works is shown by the sandbox's own test."""
+    abi = landlock.abi()
+    try:
+        spaces = int(_USER_NAMESPACES.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        spaces = 0
+    says = f"{platform.system()} {platform.release()}, Landlock {f'ABI {abi}' if abi else 'absent'}, "
+    says += "user namespaces" if spaces else "no user namespaces"
+    if not spaces:
+        return Finding(
+            name="kernel", grade=Grade.WARN, says=says, fix="set user.max_user_namespaces above 0 to confine programs"
+        )
+    return Finding(name="kernel", grade=Grade.OK, says=says)
+
+
+def clock_sanity(clock: Clock) -> Finding:
+    """Whether the wall clock can be right at all."""
+    if BEGINNING_MS <= clock.now_ms() <= FAR_MS:
+        return Finding(name="clock", grade=Grade.OK, says="plausible")
+    return Finding(
+        name="clock", grade=Grade.FAIL, says=f"the clock says {clock.now_ms()} ms since 1970",
+        fix="set the clock: reviews and grants expire by it",
+    )  # fmt: skip
+
+
+def folders(settings: Settings) -> Iterator[Finding]:
+    """The workspace, the data folder and the room that is left."""
+    workspace, data = settings.workspace, settings.data
+    if not workspace.is_dir():
+        yield Finding(
+            name="workspace",
+            grade=Grade.FAIL,
+            says=f"there is no folder `{workspace}`",
+            fix=f"run `mkdir -p {workspace}`",
+        )
+    elif not os.access(workspace, os.W_OK):
+        yield Finding(
+            name="workspace", grade=Grade.WARN, says=f"`{workspace}` cannot be written", fix="check its owner"
+        )
+    else:
+        yield Finding(name="workspace", grade=Grade.OK, says=str(workspace))
+    if data.exists():
+        yield _data_folder(data)
+        yield _room(data)
+
+
+def _data_folder(data: Path) -> Finding:
+    if not data.is_dir():
+        return Finding(
+            name="data", grade=Grade.FAIL, says=f"`{data}` is not a folder", fix="name another in assent.toml"
+        )
+    if not os.access(data, os.W_OK | os.X_OK) or os.statvfs(data).f_flag & os.ST_RDONLY:
+        return Finding(name="data", grade=Grade.FAIL, says=f"`{data}` is read-only", fix="check its owner and mount")
+    if data.stat().st_mode & stat.S_IWOTH:
+        return Finding(
+            name="data", grade=Grade.FAIL, says=f"everybody may write `{data}`", fix=f"run `chmod o-w {data}`"
+        )
+    return Finding(name="data", grade=Grade.OK, says=str(data))
+
+
+def _room(data: Path) -> Finding:
+    free = shutil.disk_usage(data).free
+    says = f"{free / 1_048_576:,.0f} MiB free"
+    if free < FREE_FAIL_BYTES:
+        return Finding(name="disk", grade=Grade.FAIL, says=says, fix="free some space: nothing can be recorded soon")
+    return Finding(name="disk", grade=Grade.WARN if free < FREE_WARN_BYTES else Grade.OK, says=says)
+
+
+def key_files(data: Path) -> Iterator[Finding]:
+    """The log's signing key: there, ours, and nobody else's to read."""
+    path = data / "keys" / "log.key"
+    if not path.exists():
+        if (data / "assent.db").exists():
+            yield Finding(
+                name="key", grade=Grade.FAIL, says=f"there is a record but no `{path}`",
+                fix="restore it from a backup: a new key cannot continue an old log",
+            )  # fmt: skip
+        return
+    facts = path.stat()
+    if facts.st_mode & 0o077:
+        yield Finding(name="key", grade=Grade.FAIL, says=f"others may read `{path}`", fix=f"run `chmod 600 {path}`")
+    elif facts.st_uid != os.geteuid():
+        yield Finding(
+            name="key", grade=Grade.FAIL, says=f"`{path}` belongs to uid {facts.st_uid}", fix="run as that user"
+        )
+    else:
+        yield Finding(name="key", grade=Grade.OK, says="only you can read the log's key")
+
+
+async def sandbox(state: Path, *, clock: Clock, fresh: bool) -> AsyncIterator[Finding]:
+    """Which mechanisms work on this node, and how the chosen one stood the attacks of its self-test."""
+    lane = ProcessLane(clock=clock, state_dir=state)
+    try:
+        chosen = ""
+        for trial in await lane.probe_mechanisms():
+            says = f"works, class {trial.confinement}" if trial.works else f"does not work: {trial.reason}"
+            # What is weaker than the one that is used is not missed.
+            grade = Grade.OK if trial.works or chosen else Grade.WARN
+            chosen = chosen or (trial.name if trial.works else "")
+            yield Finding(name=trial.name, grade=grade, says=f"sandbox: {says}")
+        for finding in _attacked(await lane.selftest(fresh=fresh)):
+            yield finding
+    except AssentError as error:
+        fix = error.hint or "programs will be refused; files and http still work"
+        yield Finding(name="sandbox", grade=Grade.FAIL, says=error.message, fix=fix)
+    finally:
+        await lane.close()
+
+
+def _attacked(report: selftest.Report) -> Iterator[Finding]:
+    """One finding for all attacks that were withstood, and one for each that was not."""
+    # Where confinement is weak and says so, what it does not hold is no failure: policy's floor decides about it.
+    grade = Grade.WARN if report.mechanism == ConfinementClass.LOCAL_WEAK else Grade.FAIL
+    held = [probe.name.replace("_", " ") for probe in report.probes if probe.held]
+    yield Finding(
+        name="self-test", grade=Grade.OK if report.held else grade,
+        says=f"{report.mechanism} withstood {len(held)} of {len(report.probes)} attacks: {', '.join(held)}",
+    )  # fmt: skip
+    for probe in report.probes:
+        if not probe.held:
+            yield Finding(
+                name=probe.name.replace("_", " "), grade=grade, says=f"not withstood: {probe.seen}",
+                fix="programs that need this are refused; see the sandbox notes in the documentation",
+            )  # fmt: skip

@@ -1,0 +1,73 @@
+"""The folder of policy files: what is written there, and the bench on which it is tried."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from assent.bootstrap.settings import Settings
+from assent.ledger.connectors import BUILTIN, catalogue
+from assent.ledger.contracts import OperationContract
+from assent.ledger.operations import Place
+from assent.operations.rehearsals import Rehearsals
+from assent.policy.bundle import Bundle, join
+from assent.primitives.errors import Malformed
+
+RULES = "*.cedar"
+TESTS = "*_tests.toml"
+FILE_BYTES_MAX = 4_194_304
+
+
+def read_policy(folder: Path) -> Bundle:
+    """Every rule file of the folder, joined.
+
+    Raises:
+        Malformed: `policy_missing`, `policy_unreadable`, or what `join` raises.
+    """
+    paths = sorted(folder.glob(RULES)) if folder.is_dir() else []
+    if not paths:
+        raise Malformed(
+            "policy_missing",
+            f"there are no policy files (`{RULES}`) in `{folder}`",
+            hint="run `assent init` for a start",
+        )
+    return join({path.name: _read(path) for path in paths})
+
+
+def read_tests(folder: Path) -> list[tuple[str, str]]:
+    """Every test file of the folder: its name and text.
+
+    Raises:
+        Malformed: `policy_unreadable`.
+    """
+    return [(path.name, _read(path)) for path in sorted(folder.glob(TESTS))]
+
+
+def contracts() -> dict[str, OperationContract]:
+    """Every operation's contract, by name."""
+    return {name: operation.contract for name, operation in catalogue(BUILTIN).items()}
+
+
+def rehearsals(settings: Settings) -> Rehearsals:
+    """The bench: policy against the built-in operations and the declared principals."""
+    return Rehearsals(
+        operations=catalogue(BUILTIN),
+        principals=settings.principals,
+        place=Place(workspace=str(settings.workspace)),
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise Malformed(
+            "policy_unreadable", f"`{path}` cannot be read: {(error.strerror or 'no reason').lower()}"
+        ) from error
+    if len(data) > FILE_BYTES_MAX:
+        raise Malformed("policy_unreadable", f"`{path}` is larger than {FILE_BYTES_MAX} bytes")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise Malformed("policy_unreadable", f"`{path}`, line {line}: this is not UTF-8 text") from error

@@ -1,0 +1,155 @@
+"""`assent inbox`, `approve`, `deny`: what waits for a person, and the answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+
+from assent.ledger.effects import EffectState
+from assent.ledger.reviews import Review, ReviewState
+from assent.operations.gate import Answer
+from assent.operations.timelines import Explanation
+from assent.primitives.errors import Conflict
+from assent.primitives.ids import EffectId
+from assent.surfaces.cli.exits import OF_STATE, Exit
+from assent.surfaces.cli.options import Common
+from assent.surfaces.cli.paper import Paper, Span, Tone
+from assent.surfaces.cli.picking import pick_review
+from assent.surfaces.cli.ports import Desk, House, Said
+from assent.surfaces.cli.telling.answers import tell_answer
+from assent.surfaces.cli.telling.calls import call_line, short
+from assent.surfaces.cli.telling.inboxes import tell_inbox
+
+
+async def inbox(
+    *,
+    common: Common | None = None,
+    desk: Annotated[Desk, Parameter(parse=False)],
+) -> Said:
+    """Show what waits for a person: reviews with the exact call, unknown outcomes, approvals not carried out.
+
+    Example: assent inbox
+    """
+    desk.use(common)
+    tenant = desk.place.tenant
+    async with desk.open() as house:
+        await house.reviews.expire(tenant)
+        found = await house.timelines.inbox(tenant)
+    return Said(document=msgspec.to_builtins(found), tell=lambda paper: tell_inbox(paper, found))
+
+
+async def approve(
+    id_: Annotated[str, Parameter(name="ID")],
+    /,
+    *,
+    reason: str = "",
+    run: Annotated[bool, Parameter(negative="--no-run", name="--run")] = True,
+    common: Common | None = None,
+    desk: Annotated[Desk, Parameter(parse=False)],
+) -> Said:
+    """Approve a review; when that completes it, the call is carried out here and now.
+
+    The approval counts for exactly the call shown in the inbox. It is decided again, by today's policy, when it runs.
+
+    Example: assent approve 1f3a9c2e --reason "checked with ann"
+
+    Parameters
+    ----------
+    id_
+        The review, or the effect it is about: its id, or any part of it that fits only one.
+    reason
+        Why; it is recorded.
+    run
+        With --no-run, only answer: whoever asked carries the call out (`assent do … --wait` does).
+    """
+    desk.use(common)
+    place = desk.place
+    async with desk.open() as house:
+        review_id = await pick_review(house.timelines, place.tenant, id_)
+        review = await house.timelines.review(place.tenant, review_id)
+        if review.state is not ReviewState.APPROVED:
+            review = await house.reviews.approve(place.tenant, review_id, by=place.person, reason=reason)
+        answer = None
+        if run and review.state is ReviewState.APPROVED:
+            answer = await _release(house, desk, review.effect)
+        about = await house.timelines.explain(place.tenant, review.effect)
+    return _approved(review, answer, about, streamed=desk.live_end())
+
+
+async def deny(
+    id_: Annotated[str, Parameter(name="ID")],
+    /,
+    *,
+    reason: str,
+    common: Common | None = None,
+    desk: Annotated[Desk, Parameter(parse=False)],
+) -> Said:
+    """Deny a review; one no is enough, and the call is refused.
+
+    Example: assent deny 1f3a9c2e --reason "wrong server"
+
+    Parameters
+    ----------
+    id_
+        The review, or the effect it is about: its id, or any part of it that fits only one.
+    reason
+        Why; it is recorded, and whoever asked is told.
+    """
+    desk.use(common)
+    place = desk.place
+    async with desk.open() as house:
+        review_id = await pick_review(house.timelines, place.tenant, id_)
+        review = await house.reviews.deny(place.tenant, review_id, by=place.person, reason=reason)
+        about = await house.timelines.explain(place.tenant, review.effect)
+
+    def tell(paper: Paper) -> None:
+        paper.line(Span("Denied:", Tone.BAD), f" {_call(about)}")
+        paper.pairs([("reason", reason), ("effect", Span(review.effect, Tone.QUIET))])
+
+    return Said(
+        document={"review": msgspec.to_builtins(review), "effect": msgspec.to_builtins(about.effect)}, tell=tell
+    )
+
+
+async def _release(house: House, desk: Desk, effect: EffectId) -> Answer:
+    """Carry an approved call out, unless whoever asked is doing so already: then tell how that ended."""
+    tenant = desk.place.tenant
+    try:
+        return await house.gate.release(tenant, effect, on_event=desk.live)
+    except Conflict as conflict:
+        if conflict.code != "effect_moved":
+            raise
+    found = await house.timelines.explain(tenant, effect)
+    while found.effect.state is EffectState.DISPATCHED:
+        await desk.pause()
+        found = await house.timelines.explain(tenant, effect)
+    return Answer(effect=found.effect, decision=None, outcome=found.outcome, review=found.review)
+
+
+def _approved(review: Review, answer: Answer | None, about: Explanation, *, streamed: bool) -> Said:
+    document: dict[str, Any] = {"review": msgspec.to_builtins(review), "effect": msgspec.to_builtins(about.effect)}
+    if answer is not None:
+        document |= msgspec.to_builtins(answer) | {"review": document["review"]}
+        return Said(
+            document=document,
+            tell=lambda paper: tell_answer(paper, answer, call=_call(about), streamed=streamed),
+            exit=OF_STATE[answer.effect.state],
+        )
+    complete = review.state is ReviewState.APPROVED
+
+    def tell(paper: Paper) -> None:
+        paper.line(Span("Approved:", Tone.GOOD), f" {_call(about)}")
+        if complete:
+            paper.line(f"Not carried out yet; `assent approve {short(review.id)}` does it.", indent=2)
+        else:
+            paper.line(
+                f"{len(review.approvers)} of {review.quorum} approvals; somebody else must approve too.", indent=2
+            )
+
+    return Said(document=document, tell=tell, exit=Exit.DONE if complete else Exit.WAITING)
+
+
+def _call(about: Explanation) -> str:
+    return call_line(about.effect.operation, about.intent.arguments if about.intent else {})

@@ -1,0 +1,206 @@
+"""`assent policy …`: check, test, explain, activate, show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+
+from assent.primitives.errors import Malformed, NotFound
+from assent.surfaces.cli.arguments import read_call
+from assent.surfaces.cli.commands.perform import help_for, read_bytes, wish_of
+from assent.surfaces.cli.exits import Exit
+from assent.surfaces.cli.options import Common
+from assent.surfaces.cli.paper import Paper, Span, Tone
+from assent.surfaces.cli.ports import Desk, PolicyText, Said
+
+_BEARINGS = {"matched": Tone.STRONG, "failed": Tone.BAD}
+_VERDICTS = {"allow": (Tone.GOOD, Exit.DONE), "deny": (Tone.BAD, Exit.REFUSED), "review": (Tone.WAIT, Exit.WAITING)}
+
+
+async def check(
+    *,
+    common: Common | None = None,
+    desk: Annotated[Desk, Parameter(parse=False)],
+) -> Said:
+    """Check the policy files: everything that is wrong or doubtful, with file and line.
+
+    Example: assent policy check
+    """
+    desk.use(common)
+    return _checked(desk)[0]
+
+
+async def run_tests(
+    *,
+    common: Common | None = None,
+    desk: Annotated[Desk, Parameter(parse=False)],
+) -> Said:
+    """Run the policy tests: every case of every *_tests.toml beside the policy files.
+
+    Example: assent policy test
+    """
+    desk.use(common)
+    text, bench = desk.policy_text(), desk.rehearsals()
+    files = desk.policy_tests()
+    if not files:
+        raise Malformed(
+            "tests_missing", f"there are no policy tests (`*_tests.toml`) in `{desk.place.policy}`",
+            hint="`assent init` in a new folder shows how they look",
+        )  # fmt: skip
+    results = [(name, result) for name, cases in files for result in bench.test(text.text, cases)]
+    failed = [(name, result) for name, result in results if result.fault]
+
+    def tell(paper: Paper) -> None:
+        for name, result in failed:
+            paper.line(Span("fail", Tone.BAD), f"  {name}: {result.case.name}")
+            paper.line(result.fault, indent=6)
+        told = f"{len(results) - len(failed)} of {len(results)} cases pass"
+        paper.line(Span(told, Tone.BAD if failed else Tone.GOOD))
+
+    document = {
+        "ok": not failed,
+        "cases": [
+            {"file": name, "name": r.case.name, "ok": not r.fault, "fault": r.fault, "verdict": r.decision.verdict}
+            for name, r in results
+        ],
+    }
+    return Said(document=document, tell=tell, exit=Exit.FAILED if failed else Exit.DONE)
+
+
+async def explain(*tokens: str, desk: Annotated[Desk, Parameter(parse=False)]) -> Said:
+    """Say what the policy files make of one call, rule by rule. Nothing is recorded or carried out.
+
+    Example: assent policy explain files.delete --path notes.txt
+    """
+    call = read_call(tokens, contracts=desk.contracts(), read=read_bytes)
+    desk.use(Common(json=call.json, folder=call.folder))
+    if call.help or not call.operation:
+        return help_for(call.operation, desk.contracts(), command="policy explain")
+    text = desk.policy_text()
+    found = desk.rehearsals().explain(text.text, wish_of(call, desk))
+    decision = found.decision
+    tone, exit_ = _VERDICTS[decision.verdict]
+
+    def tell(paper: Paper) -> None:
+        paper.line(Span(f"{decision.verdict}:", tone), f" {decision.reason}")
+        paper.table(
+            [
+                [
+                    Span(r.bearing.replace("_", " "), _BEARINGS.get(r.bearing, Tone.QUIET)),
+                    r.effect,
+                    r.rule,
+                    _at(text, r.line),
+                ]
+                for r in found.rules
+            ],
+            indent=2,
+        )
+        if decision.obligations is not None:
+            paper.pairs(
+                [
+                    ("confinement", f"at least {decision.obligations.floor}"),
+                    ("hosts", ", ".join(decision.obligations.hosts)),
+                ]
+            )
+        paper.pairs([("revision", Span(decision.policy_revision, Tone.QUIET))])
+
+    return Said(document=msgspec.to_builtins(found), tell=tell, exit=exit_)
+
+
+async def activate(
+    *,
+    common: Common | None = None,
+    desk: Annotated[Desk, Parameter(parse=False)],
+) -> Said:
+    """Put the policy files in force, if they pass every check. Until then the active revision decides.
+
+    Example: assent policy activate
+    """
+    desk.use(common)
+    said, ok = _checked(desk)
+    if not ok:
+        return said
+    text, place = desk.policy_text(), desk.place
+    async with desk.open(drift=False) as house:
+        done = await house.policies.activate(place.tenant, text.text, by=place.person)
+
+    def tell(paper: Paper) -> None:
+        what = "is in force" if done.changed else "was in force already"
+        paper.line(Span(f"Policy revision {done.number} {what}", Tone.GOOD), f", {len(done.report.rules)} rules")
+        paper.pairs([("revision", Span(done.revision, Tone.QUIET))])
+
+    document = {"number": done.number, "revision": done.revision, "changed": done.changed}
+    return Said(document=document, tell=tell)
+
+
+async def show(
+    *,
+    common: Common | None = None,
+    desk: Annotated[Desk, Parameter(parse=False)],
+) -> Said:
+    """Show the policy that is in force, as it was activated.
+
+    Example: assent policy show
+    """
+    desk.use(common)
+    tenant = desk.place.tenant
+    async with desk.open() as house:
+        active = await house.policies.active_revision(tenant)
+        told = await house.policies.told(tenant, active[0]) if active else None
+    if active is None or told is None:
+        raise NotFound("policy_missing", "no policy is active", hint="run `assent policy activate`")
+
+    def tell(paper: Paper) -> None:
+        paper.line(
+            Span(f"Policy revision {active[1]}", Tone.STRONG),
+            f", {len(told.rules)} rules  ",
+            Span(active[0], Tone.QUIET),
+        )
+        paper.gap()
+        paper.block(told.text, indent=0, lines_max=len(told.text))
+
+    return Said(document={"number": active[1], "revision": active[0], "text": told.text}, tell=tell)
+
+
+def _checked(desk: Desk) -> tuple[Said, bool]:
+    """What checking the files gives, and whether they may be activated."""
+    text = desk.policy_text()
+    report = desk.rehearsals().check(text.text)
+
+    def tell(paper: Paper) -> None:
+        for word, tone, found in (("fault", Tone.BAD, report.faults), ("warning", Tone.WAIT, report.warnings)):
+            for fault in found:
+                rule = f"rule `{fault.rule}`: " if fault.rule else ""
+                paper.line(Span(word, tone), f"  {_at(text, fault.line)}: {rule}{fault.message}")
+        told = (
+            f"{len(report.rules)} rules are in order"
+            if not report.faults
+            else f"{len(report.faults)} faults; nothing was activated"
+        )
+        paper.line(Span(told, Tone.BAD if report.faults else Tone.GOOD))
+
+    document = {
+        "ok": not report.faults,
+        "revision": text.revision,
+        "faults": _placed(report.faults, text),
+        "warnings": _placed(report.warnings, text),
+        "rules": [msgspec.to_builtins(rule) for rule in report.rules],
+    }
+    ok = not report.faults
+    return Said(document=document, tell=tell, exit=Exit.DONE if ok else Exit.FAILED), ok
+
+
+def _placed(faults: Iterable[Any], text: PolicyText) -> Sequence[dict[str, Any]]:
+    placed = []
+    for fault in faults:
+        file, line = text.place(fault.line)
+        placed.append(msgspec.to_builtins(fault) | {"file": file, "line": line})
+    return placed
+
+
+def _at(text: PolicyText, line: int) -> str:
+    file, inside = text.place(line)
+    return f"{file}:{inside}"

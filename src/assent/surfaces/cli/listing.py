@@ -1,0 +1,133 @@
+"""Which commands there are, and where each is found when it is called for. None is imported before."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import assent
+from assent.primitives.errors import Malformed
+from assent.surfaces.cli.exits import MEANINGS
+from assent.surfaces.cli.paper import Paper, Span, Tone
+from assent.surfaces.cli.ports import Said
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+_HERE = "assent.surfaces.cli.commands"
+
+
+class Command(NamedTuple):
+    """One command: its name (two words below `policy`), where its function is, and what it does in one sentence."""
+
+    name: str
+    where: str
+    about: str
+
+
+GROUPS: dict[str, tuple[Command, ...]] = {
+    "Start": (
+        Command("init", f"{_HERE}.start:init", "make a new installation: settings, starter policy, workspace"),
+        Command("demo", "assent.surfaces.demo.main:demo", "walk through governed actions on real files and processes"),
+    ),
+    "Act": (
+        Command("do", f"{_HERE}.perform:do", "perform one operation: decided, recorded, confined"),
+        Command("operations", f"{_HERE}.perform:operations", "list the operations that can be performed"),
+    ),
+    "Answer": (
+        Command("inbox", f"{_HERE}.people:inbox", "show what waits for a person"),
+        Command("approve", f"{_HERE}.people:approve", "approve a review, and carry the call out"),
+        Command("deny", f"{_HERE}.people:deny", "deny a review"),
+    ),
+    "Look": (
+        Command("timeline", f"{_HERE}.records:timeline", "tell what happened: lately, in a run, to an effect"),
+        Command("explain", f"{_HERE}.records:explain", "explain one effect: who, which rules, where, what came back"),
+        Command("verify", f"{_HERE}.records:verify", "verify that the record is whole"),
+    ),
+    "Mend": (
+        Command("doctor", f"{_HERE}.upkeep:doctor", "look at everything this needs, and say how to mend it"),
+        Command("recover", f"{_HERE}.upkeep:recover", "look at effects whose outcome is unknown"),
+        Command("attest", f"{_HERE}.upkeep:attest", "settle an unknown effect on your word"),
+    ),
+    "Govern": (
+        Command("policy check", f"{_HERE}.policies:check", "check the policy files"),
+        Command("policy test", f"{_HERE}.policies:run_tests", "run the policy tests"),
+        Command("policy explain", f"{_HERE}.policies:explain", "say what the policy files make of one call"),
+        Command("policy activate", f"{_HERE}.policies:activate", "put the policy files in force"),
+        Command("policy show", f"{_HERE}.policies:show", "show the policy in force"),
+    ),
+}
+COMMANDS = tuple(command for group in GROUPS.values() for command in group)
+# Commands that read their own words, because an operation's contract says what they mean.
+WORDED = ("do", "policy explain")
+
+
+def find(tokens: Sequence[str]) -> Command | None:
+    """The command that the first words name, or None: help, version, or half a name.
+
+    Raises:
+        Malformed: `command_unknown`.
+    """
+    words = list(tokens[:2])
+    if not words or words[0].startswith("-") or (words[0] == "policy" and (len(words) < 2 or words[1].startswith("-"))):
+        return None
+    name = " ".join(words) if words[0] == "policy" else words[0]
+    for command in COMMANDS:
+        if command.name == name:
+            return command
+    near = difflib.get_close_matches(name, [command.name for command in COMMANDS], n=2)
+    told = f"did you mean {' or '.join(f'`{n}`' for n in near)}? " if near else ""
+    raise Malformed("command_unknown", f"there is no command `{name[:80]}`", hint=f"{told}`assent --help` lists all")
+
+
+def make_app(*commands: Command) -> App:
+    """The parser for some commands."""
+    from cyclopts import App, Parameter
+
+    app = App(
+        name="assent",
+        help="Run AI agents that cannot act without consent.",
+        version=assent.__version__,
+        help_formatter="plain",
+        help_format="plaintext",
+        version_flags=["--version"],
+        default_parameter=Parameter(show_default=False),
+    )
+    policy = App(name="policy")
+    app.command(policy)
+    for command in commands:
+        first, _, second = command.name.partition(" ")
+        if second:
+            policy.command(command.where, name=second)
+        else:
+            app.command(command.where, name=first)
+    return app
+
+
+def overview() -> Said:
+    """What `assent --help` says."""
+    return Said(
+        document={"commands": [{"name": c.name, "about": c.about} for c in COMMANDS], "version": assent.__version__},
+        tell=_tell_overview,
+    )
+
+
+def version() -> Said:
+    """What `assent --version` says."""
+    return Said(document={"version": assent.__version__}, tell=lambda paper: paper.line(assent.__version__))
+
+
+def _tell_overview(paper: Paper) -> None:
+    paper.line(Span("assent", Tone.STRONG), f" {assent.__version__}: run AI agents that cannot act without consent")
+    paper.gap()
+    paper.line("Usage: assent COMMAND …   (`assent COMMAND --help` shows its options; every command takes --json)")
+    width = max(len(command.name) for command in COMMANDS)
+    for name, group in GROUPS.items():
+        paper.gap()
+        paper.line(Span(name, Tone.STRONG))
+        for command in group:
+            paper.line(f"  {command.name:<{width}}  {command.about}")
+    paper.gap()
+    paper.line(Span("Exit codes", Tone.STRONG))
+    paper.pairs([(str(int(code)), meaning) for code, meaning in MEANINGS.items()])

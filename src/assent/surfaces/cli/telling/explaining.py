@@ -1,0 +1,124 @@
+"""The whole story of one effect: who, why, by which rules, where and how confined, what came back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from assent.execution.attestations import Attestation, Known
+from assent.execution.outcomes import Outcome
+from assent.ledger.reviews import Review
+from assent.operations.policies import RuleTexts
+from assent.operations.timelines import Explanation
+from assent.surfaces.cli.paper import Paper, Part, Span, Tone
+from assent.surfaces.cli.telling.calls import state_span, tell_call, tell_outputs, value_rows, who
+from assent.surfaces.cli.telling.records import tell_timeline
+
+_KNOWN_TONES = {Known.OBSERVED: Tone.GOOD, Known.PROBED: Tone.GOOD, Known.ABSENT: Tone.BAD}
+
+
+def tell_explanation(paper: Paper, found: Explanation, policies: Mapping[str, RuleTexts]) -> None:
+    """Everything there is to say about one effect, in the order in which it came about."""
+    effect = found.effect
+    paper.line(
+        Span(effect.operation, Tone.STRONG), ": ", state_span(effect.state),
+        f" ({effect.code})" if effect.code and effect.code not in ("ok", "allowed") else "",
+    )  # fmt: skip
+    _tell_asked(paper, found)
+    _tell_decided(paper, found, policies)
+    if found.review is not None:
+        _tell_review(paper, found.review, found)
+    if found.outcome is not None:
+        _tell_outcome(paper, found.outcome)
+    paper.gap()
+    paper.line(Span("In the log", Tone.STRONG))
+    tell_timeline(paper, found.moments)
+    paper.gap()
+    paper.pairs(
+        [("effect", effect.id), ("run", effect.run), ("parent", effect.parent), ("intent", effect.intent)], indent=0
+    )
+
+
+def _tell_asked(paper: Paper, found: Explanation) -> None:
+    paper.gap()
+    accepted = found.moments[0] if found.moments else None
+    at = f", {paper.when(accepted.at_ms)}" if accepted else ""
+    if found.intent is None:
+        principal = who(accepted.facts["principal"], accepted.facts["on_behalf_of"]) if accepted else "somebody"
+        paper.line(Span("Asked", Tone.STRONG), f" by {principal}{at}; what exactly was erased")
+        return
+    intent = found.intent
+    paper.line(Span("Asked", Tone.STRONG), f" by {who(intent.principal, intent.on_behalf_of)}{at}")
+    tell_call(paper, intent.operation, intent.arguments)
+
+
+def _tell_decided(paper: Paper, found: Explanation, policies: Mapping[str, RuleTexts]) -> None:
+    """Each decision with its rules: the one at acceptance, and, after a review, the one at dispatch."""
+    told: set[str] = set()
+    for moment in found.moments:
+        if "rules" not in moment.facts:
+            continue
+        revision = str(moment.facts["policy"])
+        policy = policies.get(revision)
+        why = (
+            (moment.detail or {}).get("reason", "")
+            if moment.type == "effect.accepted"
+            else "again, when it was dispatched"
+        )
+        number = f" by policy revision {policy.number}" if policy else ""
+        paper.gap()
+        paper.line(Span("Decided", Tone.STRONG), f"{number}: {why or 'the reason was erased'}")
+        for rule in moment.facts["rules"]:
+            if policy is None or rule in told or rule not in policy.rules:
+                paper.line(f"rule {rule}", indent=4)
+            else:
+                paper.block(policy.rules[rule], indent=4)
+            told.add(rule)
+        paper.pairs([("revision", Span(revision, Tone.QUIET))], indent=4)
+
+
+def _tell_review(paper: Paper, review: Review, found: Explanation) -> None:
+    paper.gap()
+    paper.line(Span("Review", Tone.STRONG), f": {review.question} ", Span(review.state, Tone.WAIT))
+    rows: list[tuple[str, Part | list[Part]]] = []
+    for moment in found.moments:
+        if moment.type == "review.answered":
+            reason = (moment.detail or {}).get("reason") or ""
+            answer = "approved" if moment.facts["answer"] == "approve" else "denied"
+            tone = Tone.GOOD if answer == "approved" else Tone.BAD
+            said = f" by {moment.facts['by']}, {paper.when(moment.at_ms)}" + (f": {reason}" if reason else "")
+            rows.append(("answer", [Span(answer, tone), said]))
+    if review.quorum > 1:
+        rows.append(("approvals", f"{len(review.approvers)} of {review.quorum}"))
+    rows.append(("expires", paper.when(review.expires_at_ms)))
+    rows.append(("review", Span(review.id, Tone.QUIET)))
+    paper.pairs(rows)
+
+
+def _tell_outcome(paper: Paper, outcome: Outcome) -> None:
+    evidence = outcome.evidence
+    spent_ms = evidence.ended_at_ms - evidence.started_at_ms
+    paper.gap()
+    paper.line(
+        Span("Carried out", Tone.STRONG),
+        f" by the {evidence.lane} lane, {paper.when(evidence.started_at_ms)}, {spent_ms} ms",
+    )
+    _tell_confinement(paper, evidence.attestation)
+    paper.gap()
+    said = f": {outcome.message}" if outcome.message else ""
+    paper.line(Span("Came back", Tone.STRONG), f": {outcome.ending} ({outcome.code}){said}")
+    tell_outputs(paper, outcome.value)
+    digests: list[tuple[str, Part | list[Part]]] = [
+        (f"digest of {name}", Span(value, Tone.QUIET)) for name, value in evidence.digests.items()
+    ]
+    paper.pairs([*value_rows(outcome.value), *digests])
+
+
+def _tell_confinement(paper: Paper, attestation: Attestation) -> None:
+    paper.line(f"confinement {attestation.confinement}, by {attestation.mechanism}", indent=2)
+    paper.table(
+        [
+            [name, Span(held.known, _KNOWN_TONES.get(held.known, Tone.WAIT)), held.value]
+            for name, held in sorted(attestation.properties.items())
+        ],
+        indent=4,
+    )

@@ -1,0 +1,51 @@
+"""The inbox: what waits for a person."""
+
+from __future__ import annotations
+
+from assent.operations.timelines import Explanation, Inbox
+from assent.surfaces.cli.paper import Paper, Part, Span, Tone
+from assent.surfaces.cli.telling.calls import call_line, short, tell_call, who
+
+
+def tell_inbox(paper: Paper, inbox: Inbox) -> None:
+    """Reviews with the exact call each, then what nobody can account for, then what is approved and not carried out."""
+    if not (inbox.reviews or inbox.unknown or inbox.granted):
+        paper.line("Nothing waits for you.")
+        return
+    for review, about in inbox.reviews:
+        paper.line(Span(review.question, Tone.WAIT))
+        if about.intent is not None:
+            tell_call(paper, about.intent.operation, about.intent.arguments)
+        rows: list[tuple[str, Part | list[Part]]] = [
+            ("asked by", f"{who(review.requested_by[0], review.requested_by[1:])}, {paper.when(review.opened_at_ms)}"),
+            ("because", about.reason),
+        ]
+        if review.quorum > 1:
+            rows.append(("approvals", f"{len(review.approvers)} of {review.quorum}: {', '.join(review.approvers)}"))
+        rows += [
+            ("expires", paper.when(review.expires_at_ms)),
+            ("answer", f"`assent approve {short(review.id)}` or `assent deny {short(review.id)} --reason …`"),
+            ("review", Span(review.id, Tone.QUIET)),
+        ]
+        paper.pairs(rows)
+        paper.gap()
+    _tell_rest(paper, "Outcome unknown", inbox.unknown, "`assent recover` looks; `assent attest ID` settles", Tone.LOST)
+    _tell_rest(paper, "Approved, not carried out", inbox.granted, "`assent approve ID` carries it out", Tone.WAIT)
+
+
+def _tell_rest(paper: Paper, head: str, found: tuple[Explanation, ...], hint: str, tone: Tone) -> None:
+    if not found:
+        return
+    paper.line(Span(f"{head} ({len(found)})", tone), f"  {hint}")
+    paper.table(
+        [
+            [
+                Span(short(about.effect.id), Tone.QUIET),
+                paper.clock(about.moments[-1].at_ms) if about.moments else "",
+                call_line(about.effect.operation, about.intent.arguments if about.intent else {}),
+            ]
+            for about in found
+        ],
+        indent=2,
+    )
+    paper.gap()

@@ -1,0 +1,190 @@
+"""The starter policy, over the full grid of what it can tell apart, against a slow and obvious second opinion.
+
+`starter_matrix.txt` shows every decision. `ASSENT_WRITE_MATRIX=1 pytest tests/policy/test_starter.py` writes it anew;
+read what changed before you commit it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import assent.policy.starter
+from assent.ledger.decisions import Decision
+from assent.policy.activation import check
+from assent.policy.approvals import Approval
+from assent.policy.bundle import Bundle
+from assent.policy.cases import read_suite, run
+from assent.policy.engine import Engine
+from assent.policy.principals import KnownPrincipal
+from tests.policy.sample import CONTRACTS, OPERATIONS, PLACE, Call, call, decide
+
+FOLDER = Path(assent.policy.starter.__path__[0])
+TEXT = (FOLDER / "starter.cedar").read_text(encoding="utf-8")
+SUITE = read_suite((FOLDER / "starter_tests.toml").read_text(encoding="utf-8"))
+MATRIX = Path(__file__).with_name("starter_matrix.txt")
+
+PRINCIPALS = ("agent:writer", "person:ann", "service:build")
+APPROVALS = ("none", "for this call", "for another call", "by an agent")
+ENGINE = Engine(
+    bundle=Bundle(text=TEXT), contracts=CONTRACTS, principals=[KnownPrincipal(name=name) for name in PRINCIPALS]
+)
+
+FILE_TARGETS = ("notes/a.txt", "../a.txt", "/etc/passwd")
+SHELL_TARGETS = (".", "..", "/")
+HTTP_TARGETS = (
+    "https://nowhere.invalid/a",
+    "http://nowhere.invalid/a",
+    "https://example.org/a",
+    "http://127.0.0.1/a",
+    "http://169.254.169.254/a",
+    "http://[fd00:ec2::254]/a",
+    "http://[::ffff:169.254.169.254]/a",
+    "http://metadata.google.internal/a",
+)
+METADATA = ("169.254.169.254:80", "[fd00:ec2::254]:80", "[::ffff:169.254.169.254]:80", "[::ffff:a9fe:a9fe]:80",
+            "metadata.google.internal:80")  # fmt: skip
+READS = ("files.read", "files.list", "files.stat", "http.get", "http.head")
+HARD = {"workspace-only", "http-hosts", "no-metadata"}
+SOFT = {"files-delete-reviewed", "http-publish-reviewed"}
+WRITES = ("files.write", "files.append", "files.make_folder")
+
+
+def targets(operation: str) -> tuple[str, ...]:
+    return {"files": FILE_TARGETS, "shell": SHELL_TARGETS, "http": HTTP_TARGETS}[operation.partition(".")[0]]
+
+
+def arguments(operation: str, target: str) -> dict[str, Any]:
+    if operation == "shell.run":
+        return {"argv": ["ls"], "cwd": target}
+    given: dict[str, Any] = {"url" if operation.startswith("http") else "path": target}
+    for argument in CONTRACTS[operation].arguments:
+        if argument.name in ("content", "body"):
+            given[argument.name] = "hello"
+    return given
+
+
+def approval(wish: Call, which: str) -> Approval | None:
+    return {
+        "none": None,
+        "for this call": wish.approved("person:ben"),
+        "for another call": wish.approved("person:ben", digest=call("files.list").digest),
+        "by an agent": wish.approved("agent:reviewer"),
+    }[which]
+
+
+def second_opinion(operation: str, wish: Call, *, approved: bool) -> tuple[str, str, tuple[str, ...]]:
+    """The starter policy once more, in plain Python, without a rule engine, a probe or a cache."""
+    outside, host = not wish.facts.inside_workspace, wish.facts.host
+    connector = operation.partition(".")[0]
+    reads, writes, deletes = operation in READS, operation in WRITES, operation == "files.delete"
+    files, http = connector == "files", connector == "http"
+    holds = {
+        "files-read": files and reads and not outside,
+        "files-write": files and writes and not outside,
+        "files-delete": deletes and not outside,
+        "shell-confined": operation == "shell.run" and not outside,
+        "http-read": http and reads,
+        "http-publish": http and not reads,
+        "files-delete-reviewed": deletes,
+        "http-publish-reviewed": http and not reads,
+        "workspace-only": outside,
+        "http-hosts": http and host != "nowhere.invalid:443",
+        "no-metadata": host in METADATA,
+    }
+    matching = {name for name, applies in holds.items() if applies}
+    hard, soft = matching & HARD, matching & SOFT
+    if hard:
+        return "deny", "forbidden", tuple(sorted(hard | soft))
+    if soft and not approved:
+        return "review", "needs_review", tuple(sorted(soft))
+    return "allow", "allowed", tuple(sorted(matching - soft))
+
+
+def grid() -> list[tuple[str, str, str, str, Decision, tuple[str, str, tuple[str, ...]]]]:
+    rows = []
+    for operation in sorted(CONTRACTS):
+        for target in targets(operation):
+            for principal in PRINCIPALS:
+                for which in APPROVALS:
+                    wish = call(operation, arguments(operation, target), principal=principal)
+                    decision = decide(ENGINE, wish, approval(wish, which))
+                    expected = second_opinion(operation, wish, approved=which == "for this call")
+                    rows.append((operation, target, principal, which, decision, expected))
+    return rows
+
+
+GRID = grid()
+
+
+def test_starter_decides_the_whole_grid_as_the_second_opinion_does():
+    for *cell, decision, expected in GRID:
+        assert (decision.verdict.value, decision.code, decision.rules) == expected, cell
+
+
+def test_starter_matrix_is_the_committed_one():
+    lines = ["# Every decision of the starter policy. See test_starter.py for how to write it anew.", ""]
+    for operation, target, principal, which, decision, _ in GRID:
+        said = f"{decision.verdict:<7}{decision.code:<13}{', '.join(decision.rules)}"
+        lines.append(f"{operation:<18}{target:<36}{principal:<15}{which:<18}{said}".rstrip())
+    found = "\n".join(lines) + "\n"
+    if os.environ.get("ASSENT_WRITE_MATRIX") == "1":
+        MATRIX.write_text(found, encoding="utf-8")
+    assert found == MATRIX.read_text(encoding="utf-8")
+
+
+def test_starter_passes_activation_without_a_warning_before_anything_is_declared():
+    for principals in ((), tuple(KnownPrincipal(name=name) for name in PRINCIPALS)):
+        report = check(TEXT, contracts=CONTRACTS, principals=principals)
+        assert (report.faults, report.warnings) == ((), ())
+        assert len(report.rules) == len(ENGINE.rules)
+
+
+def test_starter_passes_its_own_tests():
+    engine = Engine(bundle=Bundle(text=TEXT), contracts=CONTRACTS, principals=SUITE.principals)
+    results = run(SUITE, engine=engine, operations=OPERATIONS, place=PLACE)
+    assert [result.fault for result in results if result.fault] == []
+    assert results
+
+
+@pytest.mark.parametrize("rule", [rule.id for rule in ENGINE.rules])
+def test_starter_tests_show_each_rule_both_ways(rule: str):
+    engine = Engine(bundle=Bundle(text=TEXT), contracts=CONTRACTS, principals=SUITE.principals)
+    results = run(SUITE, engine=engine, operations=OPERATIONS, place=PLACE)
+    assert any(case.rule == rule for case in SUITE.cases)
+    assert {rule in result.decision.rules for result in results} == {True, False}
+
+
+def test_starter_explains_every_rule_and_has_a_reason_for_it():
+    lines = TEXT.splitlines()
+    for rule in ENGINE.rules:
+        assert rule.terms.reason
+        assert lines[rule.line - 2].startswith("//"), f"`{rule.id}` has no comment"
+
+
+def test_starter_confines_programs_and_opens_no_host_for_them():
+    decision = decide(ENGINE, call("shell.run", {"argv": ["ls"]}))
+    assert decision.obligations is not None
+    assert (decision.obligations.floor.value, decision.obligations.hosts) == ("namespaced", ())
+
+
+@pytest.mark.parametrize("listed", ["127.0.0.1:8080", "api.example.org:443"])
+def test_starter_reaches_a_host_when_its_list_is_edited(listed: str):
+    text = TEXT.replace('"nowhere.invalid:443"', f'"{listed}"')
+    engine = Engine(bundle=Bundle(text=text), contracts=CONTRACTS, principals=[KnownPrincipal(name=PRINCIPALS[0])])
+    scheme = "https" if listed.endswith(":443") else "http"
+    wish = call("http.get", {"url": f"{scheme}://{listed}/a"})
+    decision = decide(engine, wish)
+    assert decision.rules == ("http-read",)
+    assert decision.obligations is not None
+    assert decision.obligations.hosts == (listed,)
+
+
+def test_starter_keeps_metadata_shut_when_somebody_lists_it():
+    text = TEXT.replace('"nowhere.invalid:443"', '"169.254.169.254:80"')
+    engine = Engine(bundle=Bundle(text=text), contracts=CONTRACTS, principals=[KnownPrincipal(name=PRINCIPALS[0])])
+    wish = call("http.put", {"url": "http://169.254.169.254/latest/api/token", "body": ""})
+    assert decide(engine, wish, wish.approved("person:ann")).rules == ("http-publish-reviewed", "no-metadata")

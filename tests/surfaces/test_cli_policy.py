@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.surfaces.commandline import Cli
+
+BROKEN = """
+@id("second")
+permit (principal, action == Action::"raed", resource);
+"""
+
+
+@pytest.fixture
+def extra(home: Path) -> Path:
+    """A second policy file, read after the starter."""
+    return home / "policy" / "zz.cedar"
+
+
+def test_starter_policy_passes_its_check_and_its_tests(home: Path, cli: Cli) -> None:
+    assert cli("policy", "check").code == 0
+    ran = cli("policy", "test", "--json")
+    assert ran.code == 0
+    assert len(ran.document["cases"]) > 20
+
+
+def test_check_names_file_and_line_of_a_fault(home: Path, extra: Path, cli: Cli) -> None:
+    extra.write_text(BROKEN)
+    ran = cli("policy", "check")
+    assert ran.code == 1
+    assert "zz.cedar:2: rule `second`" in ran.out
+    faults = cli("policy", "check", "--json").document["faults"]
+    assert {(fault["file"], fault["line"]) for fault in faults} == {("zz.cedar", 2)}
+
+
+def test_activate_puts_nothing_in_force_when_the_check_fails(home: Path, extra: Path, cli: Cli) -> None:
+    extra.write_text(BROKEN)
+    assert cli("policy", "activate").code == 1
+    assert cli("policy", "show", "--json").document["number"] == 1
+    assert cli("do", "files.list").code == 0
+
+
+def test_changed_files_are_noted_until_they_are_in_force(home: Path, extra: Path, cli: Cli) -> None:
+    extra.write_text(
+        '@id("quiet")\n@reason("not now")\nforbid (principal, action, resource == Operation::"files.list");\n'
+    )
+    ran = cli("do", "files.list", "--json")
+    assert ran.code == 0
+    assert "run `assent policy activate`" in ran.err
+    assert cli("doctor", "--json").document["findings"]
+    activated = cli("policy", "activate")
+    assert (activated.code, activated.err) == (0, "")
+    assert "revision 2 is in force" in activated.out
+    ran = cli("do", "files.list")
+    assert (ran.code, ran.err) == (3, "")
+    assert "not now" in ran.out
+    again = cli("policy", "activate", "--json").document
+    assert (again["number"], again["changed"]) == (2, False)
+
+
+def test_explain_tells_what_each_rule_makes_of_a_call_and_records_nothing(home: Path, cli: Cli) -> None:
+    size = len(cli("timeline", "--json").document["moments"])
+    ran = cli("policy", "explain", "files.delete", "--path", "notes.txt")
+    assert ran.code == 4
+    assert "review:" in ran.out
+    assert "starter.cedar:" in ran.out
+    assert "files-delete-reviewed" in ran.out
+    assert cli("policy", "explain", "files.read", "--path", "a", "--json").code == 0
+    assert cli("policy", "explain", "files.read", "--path", "/etc/passwd").code == 3
+    assert cli("policy", "explain", "files.read", "--paht", "a").code == 2
+    assert cli("policy", "explain", "files.read").code == 3
+    assert len(cli("timeline", "--json").document["moments"]) == size
+
+
+def test_policy_test_fails_with_the_case_named(home: Path, cli: Cli) -> None:
+    (home / "policy" / "own_tests.toml").write_text(
+        '[[case]]\nname = "nobody reads"\nprincipal = "agent:helper"\noperation = "files.read"\n'
+        'arguments = { path = "a" }\nexpect = "deny"\n'
+    )
+    ran = cli("policy", "test")
+    assert ran.code == 1
+    assert "own_tests.toml: nobody reads" in ran.out
+
+
+@pytest.mark.parametrize("text", ["[[case", "x = 1", "[[case]]\nname = 3\n"])
+def test_policy_test_says_what_is_wrong_with_a_test_file(home: Path, cli: Cli, text: str) -> None:
+    (home / "policy" / "own_tests.toml").write_text(text)
+    ran = cli("policy", "test", "--json")
+    assert (ran.code, ran.document["error"]["code"]) == (2, "cases_invalid")
+
+
+def test_policy_test_says_when_there_are_no_tests(home: Path, cli: Cli) -> None:
+    (home / "policy" / "starter_tests.toml").unlink()
+    assert cli("policy", "test", "--json").document["error"]["code"] == "tests_missing"
+
+
+def test_policy_commands_say_when_there_are_no_files(home: Path, cli: Cli) -> None:
+    (home / "policy" / "starter.cedar").unlink()
+    for words in (("check",), ("test",), ("activate",), ("explain", "files.list")):
+        ran = cli("policy", *words, "--json")
+        assert (ran.code, ran.document["error"]["code"]) == (2, "policy_missing")
+    assert cli("do", "files.list").code == 0  # what is in force stays in force
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe", b'@id("x") permit (', b"permit\x00;"])
+def test_policy_check_tells_of_files_that_are_no_policy(home: Path, extra: Path, cli: Cli, data: bytes) -> None:
+    extra.write_bytes(data)
+    ran = cli("policy", "check")
+    assert ran.code in (1, 2)
+    assert "zz.cedar" in ran.out + ran.err
+
+
+def test_show_says_when_nothing_is_in_force(home: Path, cli: Cli) -> None:
+    for path in (home / ".assent").glob("assent.db*"):
+        path.unlink()
+    ran = cli("policy", "show", "--json")
+    assert (ran.code, ran.document["error"]["code"]) == (3, "policy_missing")
+    ran = cli("do", "files.list", "--json")
+    assert (ran.code, ran.document["decision"]["code"]) == (3, "policy_missing")
