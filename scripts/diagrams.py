@@ -1,7 +1,7 @@
 """Draw the life cycles of effects and reviews from the tables in the code, as Mermaid text in docs/reference/states.md.
 
-`python scripts/diagrams.py` writes the page; with `--check` it says whether the page is current, and exits with 1 when it
-is not.
+`python scripts/diagrams.py` writes the page; with `--check` it says whether the page is current, and ends with
+status 1 when it is not.
 """
 
 from __future__ import annotations

@@ -228,11 +228,13 @@ def policy_page() -> Iterator[str]:
     """Schema, annotations and limits of policy."""
     yield from _head("Policy", "What rules can say. How they are used: [write a policy](../how-to/write-a-policy.md).")
     yield from ("", "## Schema", "", "Everything a rule may look at.", "", "```text", SCHEMA.rstrip(), "```")
-    yield from _section("Annotations", 'Each takes a text: `@quorum("2")`. Limits and floors only ever tighten.')
+    yield from _section(
+        "Annotations", 'Each takes a text: `@quorum("2")`. The strictest of all rules that apply holds.'
+    )
     yield from ("| annotation | | values |", "|---|---|---|")
     for name, text in WORDS.of("annotations", things=terms.ANNOTATIONS).items():
         yield f"| `@{name}` | {text} | {_values(name)} |"
-    yield from _section("What holds when no rule says otherwise", "The [operation](operations.md) may ask for more.")
+    yield from _section("Limits that no rule names", "These hold then. The floor is `namespaced`, or more.")
     yield from ("| limit | |", "|---|---|")
     for name in Limits.__struct_fields__:
         yield f"| `{name}` | {getattr(Limits(), name):,} |"
@@ -297,8 +299,8 @@ def confinement_page() -> Iterator[str]:
     for name, text in WORDS.of("properties", things=NAMESPACED_NEEDS).items():
         yield f"| `{name}` | {text} | {'needed' if name in CONFINED_NEEDS else ''} | needed |"
     yield ""
-    yield "`local-weak` needs none of them. `builtin` is said by the file and http lanes alone, in which no foreign code"
-    yield "runs."
+    yield "`local-weak` needs none of them. `builtin` is said by the file and http lanes alone: no foreign code runs in"
+    yield "them."
     yield from _section("Order", "A floor is met by its own class and every later one.")
     yield " < ".join(f"`{one}`" for one in ConfinementClass)
 

@@ -28,7 +28,9 @@ _ENDINGS = {"failed": 0, "broken": 0, "_without_lane": 2}
 _DECISIONS = {"_denied": 0}
 _FAULTS = {"_fault": 1}
 _CODE = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*\Z")
-_KINDS = ("effect", "review", "run")  # `{kind}_not_found`
+# Codes that are put together: of what kind, by their ending.
+_NAMES = ("key", "operation", "principal", "chain", "run")
+_FAMILIES = {"_not_found": ("effect", "review", "run"), "_malformed": _NAMES, "_too_long": _NAMES}
 
 
 class Said(NamedTuple):
@@ -163,8 +165,8 @@ def _constants(node: ast.expr) -> Iterator[str]:
         case ast.IfExp(body=body, orelse=other):
             yield from _constants(body)
             yield from _constants(other)
-        case ast.JoinedStr(values=[ast.FormattedValue(), ast.Constant(value=str(text))]) if _CODE.match("x" + text):
-            yield from (kind + text for kind in _KINDS)
+        case ast.JoinedStr(values=[ast.FormattedValue(), ast.Constant(value=str(text))]) if text in _FAMILIES:
+            yield from (kind + text for kind in _FAMILIES[text])
 
 
 def _text(node: ast.expr) -> str:

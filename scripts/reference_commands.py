@@ -19,6 +19,7 @@ _SHARED = (
     ("--json", "Print one JSON document and nothing else on stdout."),
     ("--folder PATH", "The folder that holds assent.toml (else: here or above)."),
 )
+_SAME_EVERYWHERE = {"--json"}
 _KINDS: dict[type, str] = {int: "NUMBER", str: "TEXT", Path: "PATH"}
 
 
@@ -32,10 +33,11 @@ class Option(NamedTuple):
 def commands_page() -> Iterator[str]:
     """Every command."""
     yield from ("# Commands", "", "`assent COMMAND`, or `python -m assent COMMAND`. What a command ends with:")
-    yield "[exit codes](exit-codes.md). Ids may be shortened to any part of at least four characters that fits only one."
+    yield "[exit codes](exit-codes.md). Ids may be shortened to any part of four or more characters that fits only one."
     yield ""
     yield from ("Every command takes:", "")
     yield from _table([Option(*pair) for pair in _SHARED])
+    yield from ("", "(`assent demo` has a `--folder` of its own.)")
     for group, commands in listing.GROUPS.items():
         for command in commands:
             yield from _command(group, command)
@@ -51,7 +53,7 @@ def options(command: listing.Command) -> list[Option]:
     return [
         Option(_written(parameter, hints[name]), about.get(name, ""))
         for name, parameter in inspect.signature(function).parameters.items()
-        if name not in _PROVIDED
+        if name not in _PROVIDED and "--" + name not in _SAME_EVERYWHERE
     ]
 
 
@@ -116,6 +118,6 @@ def _read(hint: Any) -> tuple[type, str]:  # noqa: ANN401
         hint, *extra = get_args(hint)
         for one in extra:
             if isinstance(one, Parameter) and one.name:
-                name = str(one.name if isinstance(one.name, str) else one.name[0])
+                name = one.name if isinstance(one.name, str) else next(iter(one.name))
     plain = [one for one in get_args(hint) if one is not type(None)] or [hint]
     return plain[0], name

@@ -22,7 +22,7 @@ from dbos import DBOS, DBOSConfig, SetWorkflowID
 from benchmarks.serving import serve
 from benchmarks.windows import Window, by_tasks, by_threads
 
-CONNECTIONS = 1
+CONNECTIONS = 2
 INTENT, OUTCOME = "x" * 470, "y" * 140
 _numbers = itertools.count(1)
 
@@ -69,9 +69,8 @@ def workflow(function: Any) -> Any:
 def main() -> None:
     """Serve windows on a database in the folder that is the argument."""
     path = Path(sys.argv[1]) / "dbos.db"
-    connections = int(sys.argv[2]) if len(sys.argv) > 2 else CONNECTIONS
     config: DBOSConfig = {
-        "name": "yardstick", "system_database_engine": _engine(path, connections), "application_version": "1",
+        "name": "yardstick", "system_database_engine": _engine(path), "application_version": "1",
         "log_level": "ERROR", "console_log_level": "ERROR",
     }  # fmt: skip
     DBOS(config=config)
@@ -92,7 +91,7 @@ def main() -> None:
                 "async, body": tasks(workflows[body_async]),
                 "async, step": tasks(workflows[stepped_async]),
             },
-            about=f"DBOS {version('dbos')} on SQLite ({_settings(path)}, {connections} pooled connection(s))",
+            about=f"DBOS {version('dbos')} on SQLite ({_settings(path)}, {CONNECTIONS} pooled connections)",
             settled=lambda: _settled(path),
         )
     DBOS.destroy()
@@ -111,9 +110,9 @@ async def _tasks(form: Any, callers: int, seconds: float) -> Window:
     return await by_tasks(call, callers=callers, seconds=seconds)
 
 
-def _engine(path: Path, connections: int) -> Any:
+def _engine(path: Path) -> Any:
     engine = sqlalchemy.create_engine(
-        f"sqlite:///{path}", pool_size=connections, max_overflow=0, pool_timeout=60,
+        f"sqlite:///{path}", pool_size=CONNECTIONS, max_overflow=0, pool_timeout=60,
         connect_args={"check_same_thread": False},
     )  # fmt: skip
 

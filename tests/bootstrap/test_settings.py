@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -178,11 +179,10 @@ def test_no_bytes_at_all_lead_to_anything_but_settings_or_a_list_of_mistakes(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:
     folder = tmp_path_factory.getbasetemp()
-    try:
-        read(folder, data)
-    except Malformed as error:
-        assert error.code == "settings_invalid"
-        assert "assent.toml:" in error.message
+    path = folder / "assent.toml"
+    path.write_bytes(data)
+    with suppress(Malformed):
+        assert read_settings(path, login="ann").person == "person:ann"
 
 
 _NAMES = st.sampled_from(

@@ -94,7 +94,7 @@ BASES = st.builds(
 
 
 @given(base=BASES, terms=st.lists(TERMS, max_size=4))
-def test_tightened_takes_the_strictest_of_what_is_named_and_the_default_of_what_is_not(base: Obligations, terms: list[Terms]):
+def test_tightened_takes_the_strictest_named_and_otherwise_the_default(base: Obligations, terms: list[Terms]):
     found = tightened(base, terms, hosts=("a:1",))
     assert meets(found.floor, base.floor)
     assert all(meets(found.floor, term.floor) for term in terms if term.floor is not None)

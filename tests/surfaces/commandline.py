@@ -42,7 +42,13 @@ def command(*words: str) -> list[str]:
 def process(*words: str, cwd: Path, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Ran:
     """Run `assent` as users do."""
     done = subprocess.run(
-        command(*words), cwd=cwd, input=stdin, capture_output=True, timeout=DEADLINE_S, env=env or environment()
+        command(*words),
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        timeout=DEADLINE_S,
+        check=False,
+        env=env or environment(),
     )
     ran = Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
     assert "Traceback" not in ran.err + ran.out

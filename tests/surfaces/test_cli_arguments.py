@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -134,9 +135,5 @@ def test_arguments_are_read_from_json_and_from_a_file() -> None:
     )
 )
 def test_reading_never_fails_in_another_way_whatever_is_typed(words: list[str]) -> None:
-    try:
-        call = read("test.all", *words)
-    except Malformed as error:
-        assert error.message
-    else:
-        assert set(call.arguments) <= {argument.name for argument in WITH_ALL.arguments}
+    with suppress(Malformed):
+        assert set(read("test.all", *words).arguments) <= {argument.name for argument in WITH_ALL.arguments}

@@ -176,7 +176,9 @@ def test_overview_loads_nothing_heavy() -> None:
         "heavy = {'cedarpy', 'cryptography', 'httpx2', 'rich', 'cyclopts', 'sqlite3'} & set(sys.modules); "
         "sys.exit(f'{code} {heavy}' if code or heavy else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment(), timeout=DEADLINE_S)
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, env=environment(), timeout=DEADLINE_S
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -185,3 +187,49 @@ def _until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         os.sched_yield()
+
+
+@pytest.mark.slow
+def test_answer_that_cannot_be_written_is_a_failure_of_the_answer_only(home: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        for form in ((), ("--json",)):
+            done = subprocess.run(
+                command("do", "files.append", "--path", "a", "--content", "x", *form),
+                cwd=home,
+                check=False,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                env=environment(),
+                timeout=DEADLINE_S,
+            )
+            assert done.returncode == 1
+            assert b"could not be written: no space left" in done.stderr
+            assert b"Traceback" not in done.stderr
+    assert (home / "workspace" / "a").read_text() == "xx"
+
+
+@pytest.mark.slow
+def test_command_works_without_any_output(home: Path) -> None:
+    words = " ".join([*command("do", "files.write", "--path", "a", "--content", "x"), ">&-", "2>&-"])
+    done = subprocess.run(["sh", "-c", words], cwd=home, check=False, env=environment(), timeout=DEADLINE_S)
+    assert done.returncode == 0
+    assert (home / "workspace" / "a").read_text() == "x"
+
+
+@pytest.mark.slow
+def test_timeline_follows_what_happens_until_it_is_interrupted(home: Path) -> None:
+    with subprocess.Popen(
+        command("timeline", "--limit", "1", "--follow"),
+        cwd=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    ) as following:
+        assert following.stdout is not None
+        assert b"activated" in following.stdout.readline()
+        assert process("do", "files.list", cwd=home).code == 0
+        assert b"files.list" in following.stdout.readline()
+        assert b"succeeded" in following.stdout.readline()
+        following.send_signal(signal.SIGINT)
+        following.communicate(timeout=DEADLINE_S)
+    assert following.returncode == 130

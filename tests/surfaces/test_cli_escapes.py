@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import unicodedata
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_screen_shows_the_same_however_output_is_cut(data: bytes, cuts: list[int
     whole, pieces = Screen(), Screen()
     expected = whole.show(data) + whole.end()
     edges = sorted({0, len(data), *(c for c in cuts if c < len(data))})
-    parts = "".join(pieces.show(data[a:b]) for a, b in zip(edges, edges[1:], strict=False)) + pieces.end()
+    parts = "".join(pieces.show(data[a:b]) for a, b in pairwise(edges)) + pieces.end()
     assert parts == expected
     assert plain(expected)
 
@@ -92,6 +93,16 @@ def test_paper_wraps_at_words_and_hangs() -> None:
     assert all(cells(line.rstrip("\n")) <= 40 for line in lines)
     assert len(lines) > 1
     assert lines[1].startswith("       ")
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_paper_wraps_the_last_column_under_itself_when_it_must_be_whole(colour: bool) -> None:
+    lines: list[str] = []
+    words = " ".join(["word"] * 20)
+    paper_of(lines, columns=40, colour=colour).table([[Span("head", Tone.BAD), words]], whole=True)
+    assert len(lines) == 3
+    assert all(line.startswith(" " * 6 + "word") for line in lines[1:])
+    assert sum(line.count("word") for line in lines) == 20
 
 
 @pytest.mark.parametrize(

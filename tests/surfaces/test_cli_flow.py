@@ -156,6 +156,14 @@ def test_verify_fails_and_says_where_when_a_byte_was_changed(home: Path, cli: Cl
     assert {f["name"]: f["grade"] for f in doctor.document["findings"]}["record"] == "fail"
 
 
+def test_verify_says_when_it_cannot_read_what_to_verify_against(home: Path, cli: Cli) -> None:
+    for name, data in (("none.txt", None), ("bad.txt", b"\xff rubbish")):
+        if data is not None:
+            (home / name).write_bytes(data)
+        ran = cli("verify", "--checkpoint", str(home / name), "--json")
+        assert (ran.code, ran.document["error"]["code"]) == (2, "checkpoint_malformed")
+
+
 def test_verify_notices_a_database_that_was_rolled_back_when_it_has_a_checkpoint(home: Path, cli: Cli) -> None:
     database, kept = home / ".assent" / "assent.db", home / "kept.txt"
     before = database.read_bytes()

@@ -17,7 +17,7 @@ from assent.execution.attestations import ConfinementClass
 from assent.operations.health import Finding, Grade
 from assent.primitives.clock import Clock
 from assent.primitives.errors import AssentError
-from assent.storage.adapters.sqlite import sqlite_version
+from assent.storage.adapters.releases import sqlite_version
 
 PYTHON_MIN = (3, 11)
 FREE_FAIL_BYTES, FREE_WARN_BYTES = 16 * 1_048_576, 256 * 1_048_576

@@ -31,7 +31,7 @@ class Document:
 
     def fault(self, key: KeyPath, message: str) -> None:
         """Note a mistake at `key`, or at the nearest thing around it."""
-        self.faults.append((line_of(self._lines, key) or 1, message))
+        self.faults.append((line_of(self._lines, key) or 1, _printable(message)))
 
     def has(self, key: KeyPath) -> bool:
         """Whether the file says anything at `key`."""
@@ -60,6 +60,7 @@ class Document:
     def tables(self, key: KeyPath) -> tuple[str, ...]:
         """The names of the tables in the table at `key`; what is not a table is a fault."""
         names = []
+        self._must_be_table(key)
         for name, value in self._table(key).items():
             if isinstance(value, dict):
                 names.append(name)
@@ -69,9 +70,7 @@ class Document:
 
     def only(self, key: KeyPath, known: tuple[str, ...], *, owners: Mapping[str, str] | None = None) -> None:
         """Make a fault of every unknown name in the table at `key`. `owners` says where well-known names belong."""
-        if not isinstance(self._at(key) or {}, dict):
-            self.fault(key, f"`{quoted(key[-1])}` must be a table such as `[{quoted(key[-1])}]`")
-            return
+        self._must_be_table(key)
         where = f"in `[{'.'.join(map(quoted, key))}]`" if key else "here"
         for name in self._table(key):
             if name in known:
@@ -79,6 +78,12 @@ class Document:
             owner = (owners or {}).get(name)
             hint = f": it belongs in `[{owner}]`" if owner else near(name, known)
             self.fault((*key, name), f"`{quoted(name)}` is not known {where}{hint}")
+
+    def _must_be_table(self, key: KeyPath) -> None:
+        if self._at(key) is not None and not isinstance(self._at(key), dict):
+            self.fault(
+                key, f"`{quoted(key[-1])}` must be a table such as `[{quoted(key[-1])}]`, and is {_kind(self._at(key))}"
+            )
 
     def _table(self, key: KeyPath) -> dict[str, Any]:
         value = self._at(key)
@@ -119,8 +124,11 @@ def near(name: str, known: Iterable[str]) -> str:
 
 def quoted(text: str) -> str:
     """Foreign text that is safe to show: printable, in one line, at most 60 characters."""
-    shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text[:60])
-    return shown + ("…" if len(text) > 60 else "")
+    return _printable(text[:60]) + ("…" if len(text) > 60 else "")
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def _broken(line: int, message: str) -> Document:

@@ -10,7 +10,7 @@ from assent.execution.orders import Order, order_digest
 from assent.execution.outcomes import Outcome
 from assent.execution.ports import Lane, OnEvent
 from assent.primitives.clock import Clock
-from assent.primitives.errors import Refused
+from assent.primitives.errors import InvariantBroken, Refused
 
 
 class Executor:
@@ -27,6 +27,7 @@ class Executor:
         Raises:
             Refused: the grant is not genuine, fresh, unused and for this order, the order breaks an obligation, or no
                 lane carries it. Nothing was started.
+            InvariantBroken: the lane raised a refusal, which no lane may: whatever it did may have happened.
         """
         body = self._gate.admit(grant, order=order_digest(order), now_ms=self._clock.now_ms())
         broken = breach(order, body.obligations)
@@ -35,7 +36,10 @@ class Executor:
         lane = self._lanes.get(type(order))
         if lane is None:
             raise Refused("lane_missing", f"no lane carries a `{type(order).__name__}`")
-        return await lane.carry(order, floor=body.obligations.floor, on_event=on_event)
+        try:
+            return await lane.carry(order, floor=body.obligations.floor, on_event=on_event)
+        except Refused as fault:  # a lane must not raise; taken for our own refusal it would hide what was done
+            raise InvariantBroken("lane_broken", f"the `{lane.name}` lane raised `{fault.code}`") from fault
 
     async def close(self) -> None:
         """Close every lane."""

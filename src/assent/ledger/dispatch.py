@@ -8,6 +8,9 @@ fence that will be taken away, and recovery calls it `unknown`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from assent.execution.attestations import Attestation
 from assent.execution.carry import Executor
@@ -15,13 +18,33 @@ from assent.execution.grants import Grant
 from assent.execution.orders import Order
 from assent.execution.outcomes import Ending, Evidence, Outcome
 from assent.execution.ports import OnEvent
-from assent.ledger.commands import Settle, Settled
+from assent.ledger.commands import OpenLog, Settle, Settled
 from assent.ledger.effects import EffectState, ended
 from assent.ledger.entries import SALT_BYTES
 from assent.ledger.ports import LedgerStore
 from assent.ledger.receipts import receipt_draft
 from assent.primitives.clock import Clock, Entropy
 from assent.primitives.errors import Refused
+
+T = TypeVar("T")
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Do `work` to its end, however often the caller is cancelled meanwhile: what happened must be on record.
+
+    Raises:
+        asyncio.CancelledError: afterwards, when the caller was cancelled.
+    """
+    doing = asyncio.create_task(work)  # noqa: TID251 (awaited in any case)
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        while not doing.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([doing])
+        if not doing.cancelled():
+            doing.exception()  # the caller is gone: nobody else will ask for it
+        raise
 
 
 class Dispatcher:
@@ -48,10 +71,28 @@ class Dispatcher:
             outcome = await asyncio.shield(work)
         except asyncio.CancelledError:
             work.cancel()
-            await asyncio.wait([work])
-            await self._settle_uncancelled(grant, work.result(), seq=seq, state=state)
+            await to_the_end(self._settle_after(work, grant, seq=seq, state=state))
             raise
-        return outcome, await self._settle_uncancelled(grant, outcome, seq=seq, state=state)
+        return outcome, await to_the_end(self._settle(grant, outcome, seq=seq, state=state))
+
+    async def abandon(self, grant: Grant) -> None:
+        """Settle as cancelled, if it was committed, a dispatch whose caller gave up before it heard the answer.
+
+        Raises:
+            Unavailable: it could not be recorded; the effect will be found `unknown`.
+        """
+        await to_the_end(self._abandon(grant))
+
+    async def _abandon(self, grant: Grant) -> None:
+        body = grant.body
+        # Commands take effect in the order in which they were asked for: after this one it stands or never will.
+        await self._store.apply(OpenLog(tenant=body.tenant))
+        effect = await self._store.effect(body.tenant, body.effect)
+        if effect is not None and (effect.attempt, effect.node) == (body.attempt, body.fence.node):
+            outcome = self._without_lane(
+                self._clock.now_ms(), Ending.CANCELLED, "cancelled", "the caller gave up before anything began"
+            )
+            await self._settle(grant, outcome, seq=effect.last_seq, state=effect.state)
 
     async def _carry(self, grant: Grant, order: Order, started_at_ms: int, on_event: OnEvent) -> Outcome:
         try:
@@ -63,14 +104,12 @@ class Dispatcher:
         except Exception as fault:  # noqa: BLE001 (a lane must not raise: whatever it did may have happened)
             return self._without_lane(started_at_ms, Ending.UNKNOWN, "lane_broken", type(fault).__name__)
 
-    async def _settle_uncancelled(self, grant: Grant, outcome: Outcome, *, seq: int, state: EffectState) -> Settled:
-        """Settle to the end even when the caller gives up meanwhile: what happened must be on record."""
-        settling = asyncio.create_task(self._settle(grant, outcome, seq=seq, state=state))  # noqa: TID251 (awaited)
-        try:
-            return await asyncio.shield(settling)
-        except asyncio.CancelledError:
-            await asyncio.wait([settling])
-            raise
+    async def _settle_after(
+        self, work: asyncio.Task[Outcome], grant: Grant, *, seq: int, state: EffectState
+    ) -> Settled:
+        """Settle when the lane has stopped, however long that takes."""
+        await asyncio.wait([work])
+        return await self._settle(grant, work.result(), seq=seq, state=state)
 
     async def _settle(self, grant: Grant, outcome: Outcome, *, seq: int, state: EffectState) -> Settled:
         body = grant.body

@@ -32,12 +32,13 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def draft(kind: str, body: dict[str, Any], *, salt: bytes = b"", payload: bytes | None = None) -> Draft:
-    """Make a draft; with a payload, its commitment becomes the body's `payload`."""
+    """Make a draft of `body`, which it keeps; with a payload, its commitment becomes the body's `payload`."""
     if payload is None:
         return Draft(type=kind, body=body)
     if len(salt) != SALT_BYTES:
         raise ValueError("a payload needs a salt of 16 bytes")
-    return Draft(type=kind, body={**body, "payload": commitment(salt, payload)}, salt=salt, payload=payload)
+    body["payload"] = commitment(salt, payload)
+    return Draft(type=kind, body=body, salt=salt, payload=payload)
 
 
 def entry_bytes(*, draft: Draft, tenant: TenantId, seq: int, prev: str, at_ms: int) -> bytes:

@@ -29,6 +29,9 @@ class LedgerStore(Protocol):
     async def apply(self, command: Command) -> Any:  # noqa: ANN401 (each command names its result)
         """Apply one command durably. What each command results in stands in `commands`.
 
+        Commands of one caller take effect in the order in which they were asked for. A caller that is cancelled while
+        it waits has still asked: its command takes effect, or not, as if it were there to be told.
+
         Raises:
             Conflict: `key_conflict` (another intent has the key), `effect_moved`, `review_answered`, `policy_moved`.
             NotFound: the effect or review is not there.

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from assent.primitives.digests import Digest
+from assent.primitives.errors import Malformed
 from assent.primitives.ids import EffectId, ReviewId, TenantId
 from assent.primitives.transitions import Transitions
 
@@ -81,6 +82,25 @@ def review_terms(review: Review) -> dict[str, Any]:
     }
 
 
+def is_person(name: str) -> bool:
+    """Whether `name` is one person's name: `person:` and printable ASCII without a space."""
+    return _PERSON.match(name) is not None
+
+
+def check_reason(reason: str) -> None:
+    """Check what a person gives as a reason.
+
+    Raises:
+        Malformed: `reason_malformed` or `reason_too_long`.
+    """
+    try:
+        size = len(reason.encode())
+    except UnicodeEncodeError as error:
+        raise Malformed("reason_malformed", "a reason must be valid Unicode") from error
+    if size > REASON_BYTES_MAX:
+        raise Malformed("reason_too_long", f"a reason has at most {REASON_BYTES_MAX} bytes")
+
+
 def may_not_answer(review: Review, approver: str) -> str:
     """Why `approver` may not answer `review`, or an empty string when they may.
 
@@ -88,7 +108,7 @@ def may_not_answer(review: Review, approver: str) -> str:
     nobody's. The requester may not; someone the requester acts for may, because it is in their name that consent is
     asked.
     """
-    if not _PERSON.match(approver):
+    if not is_person(approver):
         return f"only people answer reviews, and `{approver[:80]!a}` is not a person"
     if approver == review.requested_by[0]:
         return f"`{approver}` made this request and may not answer it"

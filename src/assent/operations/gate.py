@@ -13,7 +13,9 @@ they were made under is still the active one. When it is not, the gate decides a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,7 +25,7 @@ from assent.execution.orders import Order, order_digest
 from assent.execution.outcomes import Outcome, StreamEvent
 from assent.execution.ports import OnEvent
 from assent.ledger.acceptances import acceptance, accepted_effect
-from assent.ledger.commands import Accepted, Dispatch, Withdraw
+from assent.ledger.commands import Accept, Accepted, Dispatch, Withdraw
 from assent.ledger.contracts import contract_digest, read_arguments
 from assent.ledger.decisions import Decision, Verdict
 from assent.ledger.dispatch import Dispatcher
@@ -39,12 +41,14 @@ from assent.policy.approvals import Approval
 from assent.policy.grants import Mint
 from assent.primitives.clock import Clock, Entropy
 from assent.primitives.digests import Digest
-from assent.primitives.errors import Conflict, InvariantBroken, Malformed, NotFound, Refused
+from assent.primitives.errors import Conflict, InvariantBroken, Malformed, NotFound, Refused, Unavailable
 from assent.primitives.ids import EffectId, IdSource, ReviewId, TenantId
 from assent.primitives.leases import Fence
 
 REDECISIONS_MAX = 4
 KEY_BYTES_MAX = 200
+NAME_BYTES_MAX = 1_200
+INTENT_BYTES_MAX = 8 * 1_048_576
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,15 +174,20 @@ class Gate:
             Conflict: it has moved on meanwhile.
         """
         attempt = effect.attempt + 1
-        ready = await self._prepare(self._read(intent), None, effect.id, key=effect.key, attempt=attempt)
-        if ready.grant is None:
-            raise Refused("resend_refused", f"policy no longer allows `{effect.id}`: {ready.decision.reason}")
-        seq = await self._dispatch(effect, ready, review=None)
-        return await self._carry(_at(effect, seq, attempt=attempt, state=effect.state), ready, on_event)
+        for _ in range(REDECISIONS_MAX):
+            ready = await self._prepare(self._read(intent), None, effect.id, key=effect.key, attempt=attempt)
+            if ready.grant is None:
+                raise Refused("resend_refused", f"policy no longer allows `{effect.id}`: {ready.decision.reason}")
+            try:
+                seq = await self._dispatch(effect, ready, review=None)
+            except Conflict as conflict:
+                self._forget_or_raise(effect.tenant, conflict)
+            else:
+                return await self._carry(_at(effect, seq, attempt=attempt, state=effect.state), ready, on_event)
+        raise _unsettled_policy()
 
     def _ask(self, wish: Wish) -> _Asked:
-        if len(wish.key.encode()) > KEY_BYTES_MAX:
-            raise Malformed("key_too_long", f"an idempotency key has at most {KEY_BYTES_MAX} bytes")
+        _check_names(wish)
         operation = self._operations.get(wish.operation)
         arguments, fault = dict(wish.arguments), ""
         if operation is not None:
@@ -196,7 +205,10 @@ class Gate:
             run=wish.run,
             key=wish.key,
         )
-        return self._read(intent, fault)
+        asked = self._read(intent, fault)
+        if len(asked.data) > INTENT_BYTES_MAX:
+            raise Malformed("wish_too_large", f"a call has at most {INTENT_BYTES_MAX} bytes", hint="send less at once")
+        return asked
 
     def _read(self, intent: Intent, fault: str = "") -> _Asked:
         data = intent_bytes(intent)
@@ -234,7 +246,7 @@ class Gate:
             salt=self._entropy(SALT_BYTES),
             now_ms=self._clock.now_ms(),
         )
-        accepted: Accepted = await self._store.apply(accept)
+        accepted: Accepted = await self._commit(accept, ready)
         if not accepted.fresh:
             return await self._existing(wish.tenant, accepted.effect)
         effect = accepted_effect(accept, accepted.seq)
@@ -268,7 +280,7 @@ class Gate:
 
     async def _dispatch(self, effect: Effect, ready: _Ready, *, review: ReviewId | None) -> int:
         assert ready.grant is not None, "nothing is dispatched without a grant"
-        seq: int = await self._store.apply(
+        seq: int = await self._commit(
             Dispatch(
                 tenant=effect.tenant,
                 effect=effect.id,
@@ -280,9 +292,20 @@ class Gate:
                 policy_revision=ready.decision.policy_revision,
                 rules=ready.decision.rules,
                 fence=self._fence,
-            )
+            ),
+            ready,
         )
         return seq
+
+    async def _commit(self, command: Accept | Dispatch, ready: _Ready) -> Any:  # noqa: ANN401 (as `LedgerStore.apply`)
+        """Apply a command that may dispatch. A caller that gives up before the answer leaves no dispatch behind it."""
+        try:
+            return await self._store.apply(command)
+        except asyncio.CancelledError:
+            if ready.grant is not None:
+                with suppress(Unavailable):  # then it will be found unknown
+                    await self._dispatcher.abandon(ready.grant)
+            raise
 
     async def _carry(self, effect: Effect, ready: _Ready, on_event: OnEvent) -> Answer:
         assert ready.grant is not None, "nothing is carried without a grant"
@@ -352,6 +375,19 @@ class Gate:
         if effect is None:
             raise NotFound("effect_not_found", f"there is no effect `{effect_id}`", hint="see `assent timeline`")
         return effect
+
+
+def _check_names(wish: Wish) -> None:
+    """Names stand in entries, which are for ever, and keys in an index: each must be a text, and have an end."""
+    chain = " ".join(wish.on_behalf_of)
+    named = (("operation", wish.operation), ("principal", wish.principal), ("chain", chain), ("run", wish.run))
+    for what, text, bytes_max in (("key", wish.key, KEY_BYTES_MAX), *((*name, NAME_BYTES_MAX) for name in named)):
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError as error:
+            raise Malformed(f"{what}_malformed", f"the {what} of a call must be valid Unicode") from error
+        if size > bytes_max:
+            raise Malformed(f"{what}_too_long", f"the {what} of a call has at most {bytes_max} bytes")
 
 
 def _at(effect: Effect, seq: int, *, attempt: int, state: EffectState) -> Effect:

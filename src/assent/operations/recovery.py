@@ -14,7 +14,7 @@ After `OBSERVATIONS_MAX` unclear looks it is quarantined.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from assent.ledger.commands import FenceOut, Judge
@@ -23,7 +23,8 @@ from assent.ledger.effects import EFFECT, Effect, EffectState, Move
 from assent.ledger.entries import SALT_BYTES, draft
 from assent.ledger.intents import Intent
 from assent.ledger.operations import Judgement, Operation
-from assent.ledger.ports import LedgerStore
+from assent.ledger.ports import LedgerStore, Record
+from assent.ledger.reviews import check_reason, is_person
 from assent.operations.gate import Gate, Wish
 from assent.operations.timelines import intent_of
 from assent.primitives.clock import Entropy
@@ -94,12 +95,14 @@ class Recovery:
             NotFound: there is no such effect.
             Conflict: it is not unknown.
             Refused: only people attest.
+            Malformed: the reason is too long.
         """
         effect = await self._must_find(tenant, effect_id)
         if effect.state is not EffectState.UNKNOWN:
             raise Conflict("effect_settled", f"effect `{effect_id}` is {effect.state}, not unknown")
-        if not by.startswith("person:"):
-            raise Refused("attest_not_yours", f"only people attest what happened, and `{by}` is not a person")
+        if not is_person(by):
+            raise Refused("attest_not_yours", f"only people attest what happened, and `{by[:80]!a}` is not a person")
+        check_reason(reason)
         move = Move.SUCCEED if happened else Move.FAIL
         return await self._judge(effect, move, code="attested", by=by, reason=reason)
 
@@ -110,8 +113,23 @@ class Recovery:
             return await self._must_find(effect.tenant, effect.id)
 
     async def _look(self, effect: Effect) -> Effect:
+        history = await self._store.history(effect.tenant, effect)
+        if await self._is_under_way(effect, history):
+            return effect
+        try:
+            return await self._look_at(effect, intent_of(history))
+        except Malformed as fault:
+            return await self._unclear(effect, str(fault))
+
+    async def _is_under_way(self, effect: Effect, history: Sequence[Record]) -> bool:
+        """Whether it was sent again, and the node that did so lives and has not yet told how that ended."""
+        last = [record.type for record in history if record.type != "effect.late_result"][-1:]
+        if last != ["effect.resent"]:
+            return False
+        return any(lease.holder == effect.node and not lapsed for lease, lapsed in await self._store.leases())
+
+    async def _look_at(self, effect: Effect, intent: Intent | None) -> Effect:
         operation = self._operations.get(effect.operation)
-        intent = intent_of(await self._store.history(effect.tenant, effect))
         if operation is None or intent is None:
             return await self._unclear(effect, "the operation or its call is no longer there to look with")
         if operation.contract.observer:
@@ -135,6 +153,8 @@ class Recovery:
             parent=effect.id,
         )
         seen = await self._gate.perform(wish)
+        if seen.effect.state is EffectState.DISPATCHED:
+            return effect  # somebody is looking right now
         if seen.outcome is None:
             return await self._unclear(effect, f"the observation `{seen.effect.id}` is {seen.effect.state}")
         judgement = operation.judge(intent.arguments, seen.outcome.code, seen.outcome.value)
@@ -146,7 +166,9 @@ class Recovery:
     async def _resend(self, effect: Effect, intent: Intent) -> Effect:
         try:
             answer = await self._gate.resend(effect, intent)
-        except (Refused, Malformed) as refusal:
+        except Conflict:
+            raise
+        except Refused as refusal:
             return await self._unclear(effect, str(refusal))
         if answer.effect.state is EffectState.UNKNOWN:
             return await self._unclear(answer.effect, "sent again, and the outcome is still unknown")

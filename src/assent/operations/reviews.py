@@ -6,10 +6,9 @@ from assent.execution.ports import OnEvent
 from assent.ledger.commands import AnswerReview, ExpireReviews
 from assent.ledger.entries import SALT_BYTES
 from assent.ledger.ports import LedgerStore
-from assent.ledger.reviews import REASON_BYTES_MAX, Review, ReviewState
+from assent.ledger.reviews import Review, ReviewState, check_reason
 from assent.operations.gate import Answer, Gate
 from assent.primitives.clock import Entropy
-from assent.primitives.errors import Malformed
 from assent.primitives.ids import ReviewId, TenantId
 
 
@@ -48,8 +47,7 @@ class Reviews:
         return count
 
     async def _answer(self, tenant: TenantId, review: ReviewId, *, approve: bool, by: str, reason: str) -> Review:
-        if len(reason.encode()) > REASON_BYTES_MAX:
-            raise Malformed("reason_too_long", f"a reason has at most {REASON_BYTES_MAX} bytes")
+        check_reason(reason)
         answered: Review = await self._store.apply(
             AnswerReview(
                 tenant=tenant, review=review, approve=approve, by=by, reason=reason, salt=self._entropy(SALT_BYTES)

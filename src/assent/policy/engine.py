@@ -74,8 +74,8 @@ class _Case(NamedTuple):
 class Engine:
     """Decides calls under one policy. Immutable: what the cache remembers changes no result.
 
-    `defaults` hold where no rule says otherwise: rules and contracts can only raise the floor; a limit that a rule names
-    replaces the default one.
+    `defaults` hold where no rule says otherwise: rules and contracts can only raise the floor; a limit that a rule
+    names replaces the default one.
 
     Raises:
         Malformed: `policy_invalid`, naming each mistake in the text; or what `World` raises.

@@ -115,8 +115,8 @@ def _review(annotations: Mapping[str, str], amounts: Mapping[str, int]) -> Revie
 def tightened(base: Obligations, terms: Iterable[Terms], *, hosts: tuple[str, ...]) -> Obligations:
     """What holds under all of `terms`, for exactly `hosts`.
 
-    The floor of `base` can only rise. Its limits are defaults: they hold where no rule names the limit; of several rules
-    that name it the smallest amount holds.
+    The floor of `base` can only rise. Its limits are defaults: they hold where no rule names the limit; of several
+    rules that name it the smallest amount holds.
     """
     floor = base.floor
     named: dict[str, int] = {}

@@ -40,11 +40,6 @@ Apply = Callable[[sqlite3.Connection, Sequence[Any]], list[Any]]
 Committed = Callable[[], None]
 
 
-def sqlite_version() -> str:
-    """The SQLite that this process uses."""
-    return sqlite3.sqlite_version
-
-
 class SqliteDatabase:
     """One SQLite file. `apply(connection, commands)` turns a batch of commands into results inside a transaction; a
     result that is an exception rolls back that command alone."""
@@ -216,7 +211,8 @@ class _Writer:
         self._path = path
         self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._gathered: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
-        self._room = threading.Semaphore(QUEUE_MAX)
+        self._queued = 0
+        self._counting = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="assent-writer", daemon=True)
         self._thread.start()
@@ -224,11 +220,11 @@ class _Writer:
     async def submit(self, command: object) -> Any:
         if self._closed:
             raise Unavailable("database_closed", "the database is closing")
-        if not self._room.acquire(blocking=False):
-            raise Unavailable("queue_full", f"{QUEUE_MAX} writes are waiting", hint="slow down and try again")
         loop = asyncio.get_running_loop()
-        job = _Job(command, loop, loop.create_future())
         gathered = self._gathered.get(loop)
+        if self._queued + len(gathered or ()) >= QUEUE_MAX:
+            raise Unavailable("queue_full", f"{QUEUE_MAX} writes are waiting", hint="slow down and try again")
+        job = _Job(command, loop, loop.create_future())
         if gathered is None:
             self._gathered[loop] = [job]
             loop.call_soon(self._hand_over, loop)
@@ -238,9 +234,15 @@ class _Writer:
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         """Give the writer what all callers of this turn of the loop have asked for: one wake-up, one larger batch."""
-        self._queue.put(self._gathered.pop(loop))
+        jobs = self._gathered.pop(loop)
+        self._count(len(jobs))
+        self._queue.put(jobs)
         if not self._thread.is_alive():
             self._turn_away()
+
+    def _count(self, change: int) -> None:
+        with self._counting:
+            self._queued += change
 
     def close(self) -> None:
         if not self._closed:
@@ -267,7 +269,7 @@ class _Writer:
             for start in range(0, len(jobs), BATCH_MAX):
                 batch = jobs[start : start + BATCH_MAX]
                 results = self._commit(batch)
-                self._room.release(len(batch))
+                self._count(-len(batch))
                 _answer(batch, results)
 
     def _commit(self, batch: list[_Job]) -> list[Any]:

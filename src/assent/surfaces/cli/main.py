@@ -47,6 +47,13 @@ def run(tokens: Sequence[str]) -> int:
     clock = SystemClock()
     terminal = Terminal(environment=environment(), now_ms=clock.now_ms)
     terminal.json = "--json" in tokens[: tokens.index("--") if "--" in tokens else len(tokens)]
+    code = _run(tokens, terminal, clock)
+    if terminal.fault:
+        terminal.note(f"the answer could not be written: {terminal.fault}")
+    return code or (Exit.FAILED if terminal.fault else Exit.DONE)
+
+
+def _run(tokens: Sequence[str], terminal: Terminal, clock: SystemClock) -> int:
     try:
         return _called(tokens, terminal, clock)
     except AssentError as error:

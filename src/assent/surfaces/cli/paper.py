@@ -46,9 +46,9 @@ class Paper:
         self.columns = max(columns, COLUMNS_MIN)
         self._now_ms = now_ms
 
-    def line(self, *parts: Part, indent: int = 0) -> None:
-        """One line, wrapped at words; later lines hang two columns deeper."""
-        self._wrapped(parts, first=" " * indent, rest=" " * (indent + 2))
+    def line(self, *parts: Part, indent: int = 0, hang: int = 2) -> None:
+        """One line, wrapped at words; later lines hang deeper."""
+        self._wrapped(parts, first=" " * indent, rest=" " * (indent + hang))
 
     def gap(self) -> None:
         """An empty line."""
@@ -63,8 +63,8 @@ class Paper:
             head = " " * indent + label + " " * (width - cells(label)) + GAP
             self._wrapped(parts, first=head, rest=" " * cells(head))
 
-    def table(self, rows: Iterable[Sequence[Part]], *, indent: int = 0) -> None:
-        """Rows in columns. The last column takes what is left of the width and is cut there."""
+    def table(self, rows: Iterable[Sequence[Part]], *, indent: int = 0, whole: bool = False) -> None:
+        """Rows in columns. The last takes what is left of the width; it is cut there, or wrapped when `whole`."""
         lines = [[_safe(part) for part in row] for row in rows]
         if not lines:
             return
@@ -72,8 +72,11 @@ class Paper:
         left = max(self.columns - indent - sum(widths) - len(GAP) * len(widths), 12)
         for line in lines:
             heads = [self._inked(s) + " " * (w - cells(s.text)) for s, w in zip(line, widths, strict=False)]
-            last = self._inked(Span(cut(line[-1].text, left), line[-1].tone))
-            self._write((" " * indent + GAP.join([*heads, last])).rstrip() + "\n")
+            head = " " * indent + "".join(cell + GAP for cell in heads)
+            if whole:
+                self._wrapped([line[-1]], first=head, rest=" " * (self.columns - left), inked=True)
+            else:
+                self._write((head + self._inked(Span(cut(line[-1].text, left), line[-1].tone))).rstrip() + "\n")
 
     def block(self, text: str, *, indent: int = 4, lines_max: int = BLOCK_LINES_MAX) -> None:
         """Foreign text of several lines, as it is but safe; a long one is cut, and says so."""
@@ -96,8 +99,9 @@ class Paper:
         """A local time and how far away it is."""
         return f"{self.clock(at_ms)} ({age(at_ms - self._now_ms)})"
 
-    def _wrapped(self, parts: Sequence[Part], *, first: str, rest: str) -> None:
-        line, used = first, cells(first)
+    def _wrapped(self, parts: Sequence[Part], *, first: str, rest: str, inked: bool = False) -> None:
+        """Parts after `first`, later lines after `rest`. An `inked` first is as wide as `rest` (colours take none)."""
+        line, used = first, cells(rest if inked else first)
         fresh = True
         for part in parts:
             span = _safe(part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -19,22 +20,24 @@ COLUMNS_PLAIN = 100_000
 
 
 class Stream:
-    """A text stream that goes quiet when its reader is gone: the work goes on and is recorded."""
+    """A text stream that goes quiet when it cannot be written: the work goes on and is recorded. `fault` says why,
+    unless its reader is simply gone."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: TextIO | None) -> None:
         self._file = file
-        self._broken = False
+        self._broken = file is None
+        self.fault = ""
 
     @property
     def is_terminal(self) -> bool:
         """Whether a person looks at it."""
-        return self._file.isatty()
+        return self._file is not None and self._file.isatty()
 
     @property
     def columns(self) -> int:
         """The terminal's width."""
         try:
-            return os.get_terminal_size(self._file.fileno()).columns or 80
+            return (os.get_terminal_size(self._file.fileno()).columns if self._file else 0) or 80
         except OSError:
             return 80
 
@@ -44,16 +47,20 @@ class Stream:
 
     def write_bytes(self, data: bytes) -> None:
         """Write bytes as they are, and flush."""
-        if self._broken:
+        if self._broken or self._file is None:
             return
         try:
             self._file.flush()
             self._file.buffer.write(data)
             self._file.buffer.flush()
-        except BrokenPipeError:
+        except OSError as error:
             self._broken = True
+            if error.errno != errno.EPIPE:
+                self.fault = (error.strerror or "no reason given").lower()
             # The interpreter flushes again at its end; that must not complain either.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._file.fileno())
+            os.close(nowhere)
 
 
 class Terminal:
@@ -113,6 +120,11 @@ class Terminal:
             if self._open_lines.get(stream):
                 self._show(stream, "\n")
         return bool(self._open_lines)
+
+    @property
+    def fault(self) -> str:
+        """Why the answer could not be given, or an empty string."""
+        return self._out.fault
 
     def raw(self, data: bytes) -> None:
         """Write bytes to stdout as they are."""

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from assent.primitives.errors import AssentError
 from assent.surfaces.cli.exits import Exit
+from assent.surfaces.cli.options import Common
 from assent.surfaces.cli.paper import Paper, Span, Tone
 from assent.surfaces.cli.ports import Desk, Said
 from assent.surfaces.demo.grounds import break_ground, furnish

@@ -16,7 +16,11 @@ from assent.surfaces.cli.options import Common
 from assent.surfaces.cli.paper import Paper, Span, Tone
 from assent.surfaces.cli.ports import Desk, PolicyText, Said
 
-_BEARINGS = {"matched": Tone.STRONG, "failed": Tone.BAD}
+_BEARINGS = {
+    "matched": ("applies", Tone.STRONG),
+    "condition_false": ("does not apply", Tone.QUIET),
+    "failed": ("fails", Tone.BAD),
+}
 _VERDICTS = {"allow": (Tone.GOOD, Exit.DONE), "deny": (Tone.BAD, Exit.REFUSED), "review": (Tone.WAIT, Exit.WAITING)}
 
 
@@ -86,18 +90,16 @@ async def explain(*tokens: str, desk: Annotated[Desk, Parameter(parse=False)]) -
 
     def tell(paper: Paper) -> None:
         paper.line(Span(f"{decision.verdict}:", tone), f" {decision.reason}")
+        concerned = [r for r in found.rules if r.bearing != "out_of_scope"]
         paper.table(
             [
-                [
-                    Span(r.bearing.replace("_", " "), _BEARINGS.get(r.bearing, Tone.QUIET)),
-                    r.effect,
-                    r.rule,
-                    _at(text, r.line),
-                ]
-                for r in found.rules
+                [Span(_BEARINGS[r.bearing][0], _BEARINGS[r.bearing][1]), r.effect, r.rule, _at(text, r.line)]
+                for r in concerned
             ],
             indent=2,
         )
+        if len(concerned) < len(found.rules):
+            paper.line(f"{len(found.rules) - len(concerned)} rules are about other calls", indent=2)
         if decision.obligations is not None:
             paper.pairs(
                 [

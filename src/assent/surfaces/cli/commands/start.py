@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +48,7 @@ async def init(
         paper.line(f"policy revision {number} {'activated' if changed else 'was active already'}", indent=2)
         paper.gap()
         paper.line("Next:")
-        cd = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
+        cd = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
         paper.pairs(
             [
                 ("try", f'{cd}assent do files.write --path hello.txt --content "Hello"'),

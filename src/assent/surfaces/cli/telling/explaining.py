@@ -31,7 +31,7 @@ def tell_explanation(paper: Paper, found: Explanation, policies: Mapping[str, Ru
         _tell_outcome(paper, found.outcome)
     paper.gap()
     paper.line(Span("In the log", Tone.STRONG))
-    tell_timeline(paper, found.moments)
+    tell_timeline(paper, found.moments, whole=True)
     paper.gap()
     paper.pairs(
         [("effect", effect.id), ("run", effect.run), ("parent", effect.parent), ("intent", effect.intent)], indent=0
@@ -121,4 +121,5 @@ def _tell_confinement(paper: Paper, attestation: Attestation) -> None:
             for name, held in sorted(attestation.properties.items())
         ],
         indent=4,
+        whole=True,
     )

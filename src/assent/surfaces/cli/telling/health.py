@@ -14,7 +14,7 @@ TONES = {Grade.OK: Tone.GOOD, Grade.WARN: Tone.WAIT, Grade.FAIL: Tone.BAD}
 def tell_finding(paper: Paper, finding: Finding) -> None:
     """One line, and the fix below it."""
     head: list[Part] = [Span(f"{finding.grade:<4}", TONES[finding.grade]), f"  {finding.name:<18}  ", finding.says]
-    paper.line(*head)
+    paper.line(*head, hang=26)
     if finding.fix:
         paper.line("→ ", finding.fix, indent=6)
 

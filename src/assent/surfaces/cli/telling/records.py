@@ -15,8 +15,8 @@ _ASKED = {"allow": "allowed", "deny": "refused", "review": "asks a person"}
 _VERDICT_TONES = {"allow": Tone.GOOD, "deny": Tone.BAD, "review": Tone.WAIT}
 
 
-def tell_timeline(paper: Paper, moments: Sequence[Moment]) -> None:
-    """Moments in order: position, time, what happened, the effect."""
+def tell_timeline(paper: Paper, moments: Sequence[Moment], *, whole: bool = False) -> None:
+    """Moments in order: position, time, effect, what happened; cut to one line each unless `whole`."""
     paper.table(
         [
             [
@@ -27,7 +27,8 @@ def tell_timeline(paper: Paper, moments: Sequence[Moment]) -> None:
                 _told(moment),
             ]
             for moment in moments
-        ]
+        ],
+        whole=whole,
     )
 
 
