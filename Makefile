@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 
 export PYTHON JOBS ARGS
 
-.PHONY: help setup demo test check format lint types contracts tests fix bench lock clean
+.PHONY: help setup demo test check format lint types contracts tests fix reference bench lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ format lint types contracts tests: setup
 fix: setup ## format, and fix what the linter can fix by itself
 	@.venv/bin/python -m ruff format .
 	@.venv/bin/python -m ruff check --fix .
+
+reference: setup ## write the generated reference pages and diagrams again
+	@.venv/bin/python -m scripts.reference
+	@.venv/bin/python scripts/diagrams.py
 
 bench: setup ## run the benchmarks; each prints a ratio against a yardstick of the same run
 	@for script in benchmarks/*.py; do echo "== $$script"; .venv/bin/python "$$script"; done

@@ -28,7 +28,7 @@ from assent.ledger.contracts import Argument, EffectClass, Idempotency, Operatio
 from assent.ledger.effects import EffectState
 from assent.ledger.intents import Intent, intent_bytes
 from assent.ledger.operations import Facts, Judgement, Place
-from assent.operations.gate import Wish
+from assent.operations.wishes import Wish
 from assent.policy.principals import KnownPrincipal
 from assent.primitives.ids import tenant
 from benchmarks.serving import Form, serve

@@ -73,8 +73,10 @@ class Driver:
             )
             for one in orders
         ]
-        if on_output:
-            await output.wait()
+        if on_output:  # or when none comes because a run ended without any: a wait for it would never end
+            waiting = asyncio.ensure_future(output.wait())
+            await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
         if on_output == "cancel":
             tasks[0].cancel()
         if on_output == "kill_spawner":

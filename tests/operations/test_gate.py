@@ -128,6 +128,14 @@ def test_wish_is_malformed_when_its_key_is_too_long_or_no_text(scene, key):
     scene.run(body)
 
 
+def test_wish_is_malformed_when_its_key_is_the_reconcilers(scene):
+    async def body(bench: Bench) -> None:
+        assert await code_of(bench.perform("files.write", WRITE, key="observe/eff_1/1/1")) == "key_reserved"
+
+    scene.run(body)
+    assert scene.deeds == 0
+
+
 @pytest.mark.parametrize("field", ["operation", "principal", "run"])
 def test_wish_is_malformed_when_a_name_has_no_end(scene, field):
     async def body(bench: Bench) -> None:

@@ -28,6 +28,7 @@ from assent.ledger.commands import OpenLog, ReleaseLease, RenewLease, TakeLease
 from assent.ledger.connectors import BUILTIN, catalogue
 from assent.ledger.dispatch import Dispatcher
 from assent.ledger.operations import Operation, Place
+from assent.operations.checkpoints import Checkpoints
 from assent.operations.gate import Gate
 from assent.operations.policies import Policies
 from assent.operations.recovery import Recovery
@@ -70,6 +71,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     recovery: Recovery
     policies: Policies
     timelines: Timelines
+    checkpoints: Checkpoints
     verification: Verification
     operations: Mapping[str, Operation]
     anchors: AnchorFile
@@ -187,6 +189,7 @@ def _wire(
         ),
         policies=policies,
         timelines=Timelines(store=store),
+        checkpoints=Checkpoints(store=store),
         verification=Verification(verifier=verifier),
         operations=operations,
         anchors=anchors,

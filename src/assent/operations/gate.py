@@ -22,7 +22,7 @@ import msgspec
 
 from assent.execution.grants import Grant
 from assent.execution.orders import Order, order_digest
-from assent.execution.outcomes import Outcome, StreamEvent
+from assent.execution.outcomes import StreamEvent
 from assent.execution.ports import OnEvent
 from assent.ledger.acceptances import acceptance, accepted_effect
 from assent.ledger.commands import Accept, Accepted, Dispatch, Withdraw
@@ -37,6 +37,7 @@ from assent.ledger.ports import LedgerStore
 from assent.ledger.reviews import Review
 from assent.operations.policies import Policies
 from assent.operations.timelines import intent_of, outcome_of
+from assent.operations.wishes import Answer, Wish, check_names
 from assent.policy.approvals import Approval
 from assent.policy.grants import Mint
 from assent.primitives.clock import Clock, Entropy
@@ -46,33 +47,7 @@ from assent.primitives.ids import EffectId, IdSource, ReviewId, TenantId
 from assent.primitives.leases import Fence
 
 REDECISIONS_MAX = 4
-KEY_BYTES_MAX = 200
-NAME_BYTES_MAX = 1_200
 INTENT_BYTES_MAX = 8 * 1_048_576
-
-
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What a surface hands to the gate: who wishes what, as plain values."""
-
-    tenant: TenantId
-    operation: str
-    arguments: Mapping[str, Any]
-    principal: str
-    on_behalf_of: tuple[str, ...] = ()
-    run: str = ""
-    key: str = ""
-    parent: str = ""
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a wish. `outcome` is there once an attempt has ended, `review` while a person is asked; `fresh` is
-    False when the idempotency key already had this effect and nothing was done now."""
-
-    effect: Effect
-    decision: Decision | None
-    outcome: Outcome | None = None
-    review: Review | None = None
-    fresh: bool = True
 
 
 class _Asked(NamedTuple):
@@ -187,7 +162,7 @@ class Gate:
         raise _unsettled_policy()
 
     def _ask(self, wish: Wish) -> _Asked:
-        _check_names(wish)
+        check_names(wish)
         operation = self._operations.get(wish.operation)
         arguments, fault = dict(wish.arguments), ""
         if operation is not None:
@@ -375,19 +350,6 @@ class Gate:
         if effect is None:
             raise NotFound("effect_not_found", f"there is no effect `{effect_id}`", hint="see `assent timeline`")
         return effect
-
-
-def _check_names(wish: Wish) -> None:
-    """Names stand in entries, which are for ever, and keys in an index: each must be a text, and have an end."""
-    chain = " ".join(wish.on_behalf_of)
-    named = (("operation", wish.operation), ("principal", wish.principal), ("chain", chain), ("run", wish.run))
-    for what, text, bytes_max in (("key", wish.key, KEY_BYTES_MAX), *((*name, NAME_BYTES_MAX) for name in named)):
-        try:
-            size = len(text.encode())
-        except UnicodeEncodeError as error:
-            raise Malformed(f"{what}_malformed", f"the {what} of a call must be valid Unicode") from error
-        if size > bytes_max:
-            raise Malformed(f"{what}_too_long", f"the {what} of a call has at most {bytes_max} bytes")
 
 
 def _at(effect: Effect, seq: int, *, attempt: int, state: EffectState) -> Effect:

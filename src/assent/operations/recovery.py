@@ -25,8 +25,9 @@ from assent.ledger.intents import Intent
 from assent.ledger.operations import Judgement, Operation
 from assent.ledger.ports import LedgerStore, Record
 from assent.ledger.reviews import check_reason, is_person
-from assent.operations.gate import Gate, Wish
+from assent.operations.gate import Gate
 from assent.operations.timelines import intent_of
+from assent.operations.wishes import OBSERVATION_KEYS, Wish
 from assent.primitives.clock import Entropy
 from assent.primitives.errors import Conflict, Malformed, NotFound, Refused
 from assent.primitives.ids import EffectId, NodeId, TenantId
@@ -149,7 +150,7 @@ class Recovery:
             principal=intent.principal,
             on_behalf_of=intent.on_behalf_of,
             run=effect.run,
-            key=f"observe/{effect.id}/{effect.attempt}/{effect.observations + 1}",
+            key=f"{OBSERVATION_KEYS}{effect.id}/{effect.attempt}/{effect.observations + 1}",
             parent=effect.id,
         )
         seen = await self._gate.perform(wish)

@@ -8,7 +8,7 @@ from assent.ledger.contracts import contract_digest, read_arguments
 from assent.ledger.decisions import Decision, Verdict
 from assent.ledger.intents import Intent, intent_bytes, intent_digest
 from assent.ledger.operations import Facts, Operation, Place
-from assent.operations.gate import Wish
+from assent.operations.wishes import Wish
 from assent.policy.activation import Report, check
 from assent.policy.bundle import Bundle
 from assent.policy.cases import CaseResult, read_suite, run

@@ -7,7 +7,8 @@ from assent.ledger.commands import AnswerReview, ExpireReviews
 from assent.ledger.entries import SALT_BYTES
 from assent.ledger.ports import LedgerStore
 from assent.ledger.reviews import Review, ReviewState, check_reason
-from assent.operations.gate import Answer, Gate
+from assent.operations.gate import Gate
+from assent.operations.wishes import Answer
 from assent.primitives.clock import Entropy
 from assent.primitives.ids import ReviewId, TenantId
 

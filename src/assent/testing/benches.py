@@ -22,11 +22,12 @@ from assent.ledger.commands import OpenLog, ReleaseLease, RenewLease, TakeLease
 from assent.ledger.connectors import BUILTIN, catalogue
 from assent.ledger.dispatch import Dispatcher
 from assent.ledger.operations import Operation, Place
-from assent.operations.gate import Answer, Gate, Wish
+from assent.operations.gate import Gate
 from assent.operations.policies import Policies
 from assent.operations.recovery import Recovery
 from assent.operations.reviews import Reviews
 from assent.operations.timelines import Timelines
+from assent.operations.wishes import Answer, Wish
 from assent.policy.activation import check
 from assent.policy.bundle import Bundle
 from assent.policy.engine import Engine

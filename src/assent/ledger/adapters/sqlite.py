@@ -151,6 +151,11 @@ class SqliteLedger:
         row = await self._database.read(lambda c: c.execute(sql, (tenant,)).fetchone())
         return (Digest(row[0]), row[1], row[2]) if row else None
 
+    async def checkpoint(self, tenant: TenantId) -> str:
+        sql = "SELECT note FROM checkpoints WHERE tenant = ? ORDER BY size DESC LIMIT 1"
+        row = await self._database.read(lambda c: c.execute(sql, (tenant,)).fetchone())
+        return row[0] if row else ""
+
     async def leases(self) -> list[tuple[Lease, bool]]:
         found: list[tuple[Lease, bool]] = await self._database.read(read_leases)
         return found

@@ -44,6 +44,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("timeline", f"{_HERE}.records:timeline", "tell what happened: lately, in a run, to an effect"),
         Command("explain", f"{_HERE}.records:explain", "explain one effect: who, which rules, where, what came back"),
         Command("verify", f"{_HERE}.records:verify", "verify that the record is whole"),
+        Command("checkpoint", f"{_HERE}.records:checkpoint", "sign the record as it is now, to be kept elsewhere"),
     ),
     "Mend": (
         Command("doctor", f"{_HERE}.upkeep:doctor", "look at everything this needs, and say how to mend it"),

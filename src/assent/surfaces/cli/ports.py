@@ -15,6 +15,7 @@ from assent.surfaces.cli.paper import Paper
 if TYPE_CHECKING:
     from assent.execution.outcomes import StreamEvent
     from assent.ledger.contracts import OperationContract
+    from assent.operations.checkpoints import Checkpoints
     from assent.operations.gate import Gate
     from assent.operations.health import Finding
     from assent.operations.policies import Policies
@@ -94,6 +95,11 @@ class House(Protocol):
     @property
     def timelines(self) -> Timelines:
         """Tells."""
+        ...
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Keeps heads of the log."""
         ...
 
 

@@ -9,7 +9,7 @@ import msgspec
 from assent.execution.attestations import ConfinementClass, Known
 from assent.execution.outcomes import Outcome
 from assent.ledger.effects import EffectState
-from assent.operations.gate import Answer
+from assent.operations.wishes import Answer
 from assent.primitives.digests import digest
 from assent.surfaces.cli.paper import Span, Tone
 from assent.surfaces.cli.ports import House

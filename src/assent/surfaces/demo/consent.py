@@ -5,7 +5,7 @@ from __future__ import annotations
 from assent.execution.outcomes import StreamEvent
 from assent.ledger.effects import EffectState
 from assent.ledger.reviews import Review, ReviewState
-from assent.operations.gate import Answer, Wish
+from assent.operations.wishes import Answer, Wish
 from assent.primitives.digests import digest
 from assent.surfaces.cli.paper import Span, Tone
 from assent.surfaces.cli.ports import House

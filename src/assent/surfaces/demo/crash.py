@@ -12,8 +12,8 @@ import sys
 
 from assent.ledger.effects import Effect, EffectState
 from assent.ledger.reviews import Review
-from assent.operations.gate import Wish
 from assent.operations.timelines import Explanation, Moment
+from assent.operations.wishes import Wish
 from assent.primitives.digests import digest
 from assent.surfaces.cli.paper import Span, Tone
 from assent.surfaces.cli.ports import House

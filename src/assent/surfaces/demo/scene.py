@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from assent.operations.gate import Wish
+from assent.operations.wishes import Wish
 from assent.surfaces.cli.paper import Paper, Span, Tone
 
 if TYPE_CHECKING:

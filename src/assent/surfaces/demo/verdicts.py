@@ -5,7 +5,7 @@ from __future__ import annotations
 from assent.execution.outcomes import Outcome
 from assent.ledger.decisions import Verdict
 from assent.ledger.effects import EffectState
-from assent.operations.gate import Answer, Wish
+from assent.operations.wishes import Answer, Wish
 from assent.surfaces.cli.paper import Span, Tone
 from assent.surfaces.cli.ports import House
 from assent.surfaces.cli.telling.calls import call_line

@@ -92,15 +92,23 @@ async def run(carry: _CARRY, *, mechanism: str, clock: Clock, victim_uid: int) -
     wall_ms, started_ns = clock.now_ms(), clock.monotonic_ns()
     scene = await asyncio.to_thread(_Scene, victim_uid)
     try:
-        attacked = await carry(scene.order(_attack_text(), json.dumps(scene.target)))
+        attacked = await _by_any_python(carry, scene, _attack_text(), json.dumps(scene.target))
         probes = _compared(attacked, await asyncio.to_thread(scene.witness))
-        shared = await carry(scene.order(_SHARED_BOMB.format(size=LIMITS.memory_bytes_max)))
+        shared = await _by_any_python(carry, scene, _SHARED_BOMB.format(size=LIMITS.memory_bytes_max))
     finally:
         await asyncio.to_thread(scene.clear)
     probes.append(_probe("shared_memory_bomb", held=shared.code == "memory_limit", seen=shared.code))
     duration_ms = (clock.monotonic_ns() - started_ns) // 1_000_000
     key = node_key(mechanism)
     return Report(mechanism=mechanism, key=key, taken_at_ms=wall_ms, duration_ms=duration_ms, probes=tuple(probes))
+
+
+async def _by_any_python(carry: _CARRY, scene: _Scene, program: str, *arguments: str) -> Outcome:
+    """Run by this interpreter, or by the system's where this one lies in a folder closed to the sandbox's user."""
+    outcome = await carry(scene.order(sys.executable, program, *arguments))
+    if outcome.code == "program_missing":
+        outcome = await carry(scene.order("python3", program, *arguments))
+    return outcome
 
 
 def node_key(mechanism: str) -> Digest:
@@ -158,8 +166,8 @@ class _Scene:
             "processes_max": LIMITS.processes_max, "memory_bytes_max": LIMITS.memory_bytes_max,
         }  # fmt: skip
 
-    def order(self, program: str, *arguments: str) -> ProcessOrder:
-        argv = (sys.executable, "-I", "-S", "-c", program, *arguments)
+    def order(self, python: str, program: str, *arguments: str) -> ProcessOrder:
+        argv = (python, "-I", "-S", "-c", program, *arguments)
         return ProcessOrder(argv=argv, workspace=str(self.workspace), limits=LIMITS)
 
     def witness(self) -> dict[str, bool]:

@@ -9,8 +9,8 @@ from cyclopts import Parameter
 
 from assent.ledger.effects import EffectState
 from assent.ledger.reviews import Review, ReviewState
-from assent.operations.gate import Answer
 from assent.operations.timelines import Explanation
+from assent.operations.wishes import Answer
 from assent.primitives.errors import Conflict
 from assent.primitives.ids import EffectId
 from assent.surfaces.cli.exits import OF_STATE, Exit

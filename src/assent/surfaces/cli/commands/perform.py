@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from assent.ledger.contracts import Argument, EffectClass, Idempotency, OperationContract
 from assent.ledger.effects import EffectState
-from assent.operations.gate import Answer, Wish
+from assent.operations.wishes import Answer, Wish
 from assent.primitives.errors import Conflict, Malformed
 from assent.surfaces.cli.arguments import ARGUMENTS_BYTES_MAX, Call, option, read_call, unknown_operation
 from assent.surfaces.cli.exits import OF_STATE

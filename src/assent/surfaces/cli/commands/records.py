@@ -130,6 +130,23 @@ async def verify(
     )
 
 
+async def checkpoint(
+    *,
+    common: Common | None = None,
+    desk: Annotated[Desk, Parameter(parse=False)],
+) -> Said:
+    """Keep a signed checkpoint of the record as it is now, and print it.
+
+    What is kept on another machine shows when somebody rolls this one back: `assent verify --checkpoint FILE`.
+
+    Example: assent checkpoint >> /mnt/backup/checkpoints.txt
+    """
+    desk.use(common)
+    async with desk.open() as house:
+        note = await house.checkpoints.keep(desk.place.tenant)
+    return Said(document={"checkpoint": note}, tell=lambda paper: paper.block(note, indent=0))
+
+
 async def _about(house: House, desk: Desk, text: str) -> list[Moment]:
     tenant = desk.place.tenant
     try:

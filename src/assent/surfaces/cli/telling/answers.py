@@ -6,7 +6,7 @@ from typing import Any
 
 from assent.execution.outcomes import Outcome
 from assent.ledger.effects import Effect, EffectState
-from assent.operations.gate import Answer
+from assent.operations.wishes import Answer
 from assent.surfaces.cli.paper import Paper, Part, Span, Tone
 from assent.surfaces.cli.telling.calls import short, tell_outputs, tone_of, value_rows
 

@@ -1,0 +1,59 @@
+"""Wishes and answers: what a surface hands to the gate, and what it gets back. Pure values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from assent.execution.outcomes import Outcome
+from assent.ledger.decisions import Decision
+from assent.ledger.effects import Effect
+from assent.ledger.reviews import Review
+from assent.primitives.errors import Malformed
+from assent.primitives.ids import TenantId
+
+KEY_BYTES_MAX = 200
+# Whoever could take such a key first would decide what the reconciler sees.
+OBSERVATION_KEYS = "observe/"
+NAME_BYTES_MAX = 1_200
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What a surface hands to the gate: who wishes what, as plain values."""
+
+    tenant: TenantId
+    operation: str
+    arguments: Mapping[str, Any]
+    principal: str
+    on_behalf_of: tuple[str, ...] = ()
+    run: str = ""
+    key: str = ""
+    parent: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a wish. `outcome` is there once an attempt has ended, `review` while a person is asked; `fresh` is
+    False when the idempotency key already had this effect and nothing was done now."""
+
+    effect: Effect
+    decision: Decision | None
+    outcome: Outcome | None = None
+    review: Review | None = None
+    fresh: bool = True
+
+
+def check_names(wish: Wish) -> None:
+    """Names stand in entries, which are for ever, and keys in an index: each must be a text, and have an end."""
+    if wish.key.startswith(OBSERVATION_KEYS) and not wish.parent:
+        raise Malformed("key_reserved", f"keys that begin with `{OBSERVATION_KEYS}` are the reconciler's own")
+    chain = " ".join(wish.on_behalf_of)
+    named = (("operation", wish.operation), ("principal", wish.principal), ("chain", chain), ("run", wish.run))
+    for what, text, bytes_max in (("key", wish.key, KEY_BYTES_MAX), *((*name, NAME_BYTES_MAX) for name in named)):
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError as error:
+            raise Malformed(f"{what}_malformed", f"the {what} of a call must be valid Unicode") from error
+        if size > bytes_max:
+            raise Malformed(f"{what}_too_long", f"the {what} of a call has at most {bytes_max} bytes")
