@@ -36,8 +36,8 @@ reference: setup ## write the generated reference pages and diagrams again
 	@.venv/bin/python -m scripts.reference
 	@.venv/bin/python scripts/diagrams.py
 
-bench: setup ## run the benchmarks; each prints a ratio against a yardstick of the same run
-	@for script in benchmarks/*.py; do echo "== $$script"; .venv/bin/python "$$script"; done
+bench: setup ## run the benchmarks (ARGS=--quick for a short run); each prints ratios against a yardstick of the same run
+	@.venv/bin/python -m benchmarks.run_all $(ARGS)
 
 lock: ## resolve the dependencies again (UPGRADE=1 takes newer versions)
 	@scripts/lock.sh

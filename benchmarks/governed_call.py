@@ -31,7 +31,7 @@ BODY = "body"
 def main() -> None:
     """Measure and print."""
     options = arguments(__doc__).parse_args()
-    rounds, seconds = (1, 0.7) if options.quick else (5, 1.2)
+    rounds, seconds = (1, 0.7) if options.quick else (5, 1.0)
     print(__doc__)
     interpreter = python()
     with scratch(options.folder) as folder, ExitStack() as stack:

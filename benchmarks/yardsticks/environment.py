@@ -33,4 +33,5 @@ def python() -> str:
 def _quietly(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(f"the yardsticks' environment could not be made (is the package registry reachable?):\n{done.stderr}")
+        hint = "has this Python a pip, and does pip reach its registry?"
+        sys.exit(f"the yardsticks' environment could not be made ({hint}):\n{done.stderr}")

@@ -103,6 +103,7 @@ async def sleepy_call(bench: Bench, _: dict[str, Any]) -> None:
         return outcome
 
     lane.carry = until_told  # type: ignore[method-assign]
+    await bench.renew()
     answer = await bench.perform("files.write", {"path": "a", "content": "x"}, key="sleepy")
     say("state", answer.effect.state)
     say("renewed", await bench.renew())

@@ -47,13 +47,14 @@ class World:
         self.out = folder / "workspace" / "out.txt"
 
     def plan(self, kind: str) -> dict[str, Any]:
-        return {
+        plans: dict[str, dict[str, Any]] = {
             "files.write": {"path": "out.txt", "content": "once\n"},
             "files.append": {"path": "out.txt", "content": "once\n"},
             "shell.run": {"argv": ["sh", "-c", f"echo once >> out.txt; echo said; sleep 300; : {self.folder.name}"]},
             "http.put": {"url": self.server.url, "body": "once"},
             "http.post": {"url": self.server.url, "body": "once"},
-        }[kind]
+        }
+        return plans[kind]
 
     def deeds(self, kind: str) -> int:
         if kind.startswith("http."):
@@ -110,6 +111,8 @@ def test_killed_node_leaves_a_true_record_and_no_second_effect(tmp_path, server,
     killed_at(world, kind, point)
     expected = 0 if point in (*NOTHING_HAPPENED, *ACCEPTED_ONLY) else 1
     assert world.deeds(kind) == expected
+    left = parts_in(tmp_path, lanes={}, clock=SystemClock()).folder.verify()
+    assert left.ok, "what the dead process left, its write-ahead log included, is whole as it is"
 
     async def found(bench: Bench) -> None:
         effect = await bench.store.effect_by_key(ACME, KEY)

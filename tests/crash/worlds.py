@@ -78,7 +78,7 @@ class Remembering:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *_: object) -> None:  # type: ignore[override]
+            def log_message(self, *_: object) -> None:
                 """Nothing goes to the terminal."""
 
             def finish(self) -> None:

@@ -23,7 +23,7 @@ from assent.primitives.leases import SYSTEM
 from assent.surfaces.cli import listing
 from assent.surfaces.cli.exits import Exit
 from assent.testing.clocks import SetClock
-from assent.testing.conformance.ledger_store import ACME, Desk
+from assent.testing.desks import ACME, Desk
 from assent.testing.ledgers import LedgerFolder
 from scripts import diagrams, reference, reference_codes
 

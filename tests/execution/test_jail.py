@@ -27,13 +27,14 @@ ALLOW, KILL, EPERM, ENOSYS = "allow", "kill", errno.EPERM, errno.ENOSYS
 CALLS = {
     "x86_64": {
         "read": 0, "open": 2, "openat": 257, "openat2": 437, "ptrace": 101, "clone": 56, "clone3": 435, "unshare": 272,
-        "socket": 41, "ioctl": 16, "chmod": 90, "fchmod": 91, "fchmodat": 268, "creat": 85, "mknodat": 259, "bpf": 321,
+        "socket": 41, "socketpair": 53, "ioctl": 16, "chmod": 90, "fchmod": 91, "fchmodat": 268, "creat": 85, "mknodat": 259, "bpf": 321,
         "mount": 165, "keyctl": 250, "execve": 59, "prlimit64": 302, "memfd_create": 319,
+        "shmget": 29, "msgget": 68,
     },
     "aarch64": {
         "read": 63, "openat": 56, "openat2": 437, "ptrace": 117, "clone": 220, "clone3": 435, "unshare": 97,
-        "socket": 198, "ioctl": 29, "fchmod": 52, "fchmodat": 53, "mknodat": 33, "bpf": 280, "mount": 40, "keyctl": 219,
-        "execve": 221, "prlimit64": 261, "memfd_create": 279,
+        "socket": 198, "socketpair": 199, "ioctl": 29, "fchmod": 52, "fchmodat": 53, "mknodat": 33, "bpf": 280, "mount": 40, "keyctl": 219,
+        "execve": 221, "prlimit64": 261, "memfd_create": 279, "shmget": 194, "msgget": 186,
     },
 }  # fmt: skip
 O_CREAT = 0o100
@@ -42,8 +43,11 @@ JUDGED = [
     ("keyctl", (), EPERM), ("unshare", (), EPERM), ("openat2", (), ENOSYS), ("clone3", (), ENOSYS),
     ("memfd_create", (), ENOSYS), ("clone", (17,), ALLOW), ("clone", (0x10000011,), EPERM),
     ("clone", (0x00020011,), EPERM),
-    ("clone", (0x003D0F00,), ALLOW), ("socket", (1,), ALLOW), ("socket", (2,), EPERM), ("socket", (10,), EPERM),
+    ("clone", (0x003D0F00,), ALLOW), ("socket", (1,), EPERM), ("socket", (2,), EPERM), ("socket", (10,), EPERM),
     ("socket", (16,), EPERM), ("socket", (40,), EPERM), ("ioctl", (0, 0x5412), EPERM), ("ioctl", (0, 0x541C), EPERM),
+    ("socketpair", (1, 1), ALLOW), ("socketpair", (1, 0x80801), ALLOW), ("socketpair", (1, 5), ALLOW),
+    ("socketpair", (1, 2), EPERM), ("socketpair", (1, 0x80002), EPERM), ("socketpair", (1, 3), EPERM),
+    ("socketpair", (2, 1), EPERM), ("shmget", (), ENOSYS), ("msgget", (), ENOSYS),
     ("ioctl", (0, 0x5401), ALLOW), ("fchmod", (3, 0o755), ALLOW), ("fchmod", (3, 0o4755), EPERM),
     ("fchmod", (3, 0o2755), EPERM), ("fchmodat", (0, 0, 0o6755), EPERM), ("mknodat", (0, 0, 0o104755), EPERM),
     ("openat", (0, 0, O_CREAT, 0o644), ALLOW), ("openat", (0, 0, O_CREAT, 0o4755), EPERM),

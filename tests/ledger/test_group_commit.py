@@ -19,11 +19,11 @@ from assent.ledger.ports import LedgerStore
 from assent.primitives.errors import InvariantBroken
 from assent.primitives.leases import Fence
 from assent.testing.calls import Scribe, intent_to
-from assent.testing.conformance.ledger_store import ACME, CALLERS, GLOBEX, Desk, results_of
+from assent.testing.desks import ACME, GLOBEX, Desk, results_of
 from assent.testing.entropy import SeededEntropy
 from assent.testing.ledgers import LedgerFolder
 
-TTL_MS = 60_000
+CALLERS = 64
 
 
 class Commits:
@@ -217,7 +217,8 @@ def test_a_caller_that_gave_up_leaves_its_command_durable_and_its_neighbours_ans
         tasks = [asyncio.ensure_future(desk.store.apply(c)) for c in commands]
         await asyncio.sleep(0)
         tasks[1].cancel()
-        first, gone, last = await asyncio.gather(*tasks, return_exceptions=True)
+        results: list[Any] = await asyncio.gather(*tasks, return_exceptions=True)
+        first, gone, last = results
         assert isinstance(gone, asyncio.CancelledError)
         assert (first.fresh, last.fresh) == (True, True)
         await desk.accept()
@@ -341,14 +342,15 @@ def test_commands_are_what_the_fast_path_takes(tmp_path):
     taken: list[tuple[int, bool]] = []
 
     async def body(desk: Desk) -> None:
-        inner = desk.store._in_bulk
+        store: Any = desk.store
+        inner = store._in_bulk
 
         def in_bulk(connection, commands):
             results = inner(connection, commands)
             taken.append((len(commands), results is not None))
             return results
 
-        desk.store._in_bulk = in_bulk
+        store._in_bulk = in_bulk
         effects = [await desk.accept() for _ in range(3)]
         settles = [desk.scribe.settle(tenant=ACME, effect=e.id, seq=e.last_seq) for e in effects]
         await results_of(desk.store, [*settles, desk.scribe.accept(intent_to(ACME))])
@@ -362,3 +364,27 @@ def test_commands_are_what_the_fast_path_takes(tmp_path):
         asyncio.run(run())
     assert taken == [(4, True), (3, False)]
     assert folder.verify().ok
+
+
+async def _call(desk: Desk) -> None:
+    await desk.settle(await desk.accept())
+
+
+@pytest.mark.slow
+def test_verification_passes_while_others_write(tmp_path):
+    folder = LedgerFolder(tmp_path)
+
+    async def run(store: LedgerStore) -> None:
+        desk = await Desk(store, folder.clock).start()
+        sizes = []
+        for _ in range(6):
+            writing = asyncio.gather(*(_call(desk) for _ in range(8)))
+            report = await asyncio.to_thread(folder.verify)
+            assert report.ok, report.faults
+            sizes.append(report.entries)
+            await writing
+        assert sizes == sorted(sizes)
+
+    with folder.opened() as store:
+        asyncio.run(run(store))
+    assert folder.verify().entries == 96

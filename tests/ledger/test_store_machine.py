@@ -33,7 +33,7 @@ from assent.ledger.entries import read_entry
 from assent.ledger.ports import Record
 from assent.primitives.digests import digest
 from assent.primitives.errors import AssentError
-from assent.primitives.ids import TenantId
+from assent.primitives.ids import NodeId, TenantId
 from assent.primitives.leases import SYSTEM, Fence
 from assent.testing.calls import Scribe, intent_to
 from assent.testing.clocks import SetClock
@@ -93,16 +93,16 @@ class Worlds(RuleBasedStateMachine):
         except AssentError as error:
             return type(error), error.code
 
-    def pick(self, pick: int, *states: EffectState) -> Effect | None:
+    def pick(self, pick: int, *states: EffectState) -> Effect:
         found = [e for e in self.model.effects.values() if not states or e.state in states]
-        return found[pick % len(found)] if found else None
+        return found[pick % len(found)]
 
     def active(self, tenant: TenantId) -> str:
         revisions = self.model.policies[tenant]
         return revisions[-1] if revisions else ""
 
     def some(self, *states: EffectState) -> bool:
-        return self.pick(0, *states) is not None
+        return any(not states or e.state in states for e in self.model.effects.values())
 
     # Effects
 
@@ -159,7 +159,7 @@ class Worlds(RuleBasedStateMachine):
             seq, before = sent
             command = self.scribes[0].settle(
                 tenant=effect.tenant, effect=effect.id, seq=seq, attempt=attempt, ending=ending, before=before,
-                fence=Fence(node=effect.node, number=effect.fence),
+                fence=Fence(node=NodeId(effect.node), number=effect.fence),
             )  # fmt: skip
             self.send(command, through=through)
 

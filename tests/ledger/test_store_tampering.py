@@ -20,7 +20,7 @@ from assent.ledger.effects import Move
 from assent.ledger.ports import LedgerStore
 from assent.ledger.verification import VerificationReport
 from assent.primitives.digests import digest
-from assent.testing.conformance.ledger_store import ACME, GLOBEX, Desk
+from assent.testing.desks import ACME, GLOBEX, Desk
 from assent.testing.ledgers import LedgerFolder
 
 PROTECTED = (

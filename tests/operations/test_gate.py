@@ -18,7 +18,7 @@ from assent.primitives.errors import Conflict, Malformed, NotFound, Refused, Una
 from assent.primitives.ids import EffectId, TenantId
 from assent.primitives.leases import SYSTEM
 from assent.testing.benches import ACME, ANN, LEASE_TTL_MS, WORK_POLICY, Bench, wish
-from assent.testing.conformance.ledger_store import code_of
+from assent.testing.desks import code_of
 from assent.testing.lanes import Break, Hang, Reply
 from tests.operations.scenes import (
     BOB,
@@ -417,7 +417,7 @@ def test_effect_is_settled_truly_when_its_caller_gives_up_while_the_lane_works(t
     scene.run(body)
 
 
-def test_effect_is_settled_when_its_caller_gives_up_twice(tmp_path):
+def test_effect_is_settled_when_its_caller_gives_up_twice(tmp_path, monkeypatch):
     scene = Scene(tmp_path, Hang(stops=True))
 
     async def body(bench: Bench) -> None:
@@ -428,7 +428,7 @@ def test_effect_is_settled_when_its_caller_gives_up_twice(tmp_path):
             await gate.wait()
             return outcome
 
-        bench.dispatcher._carry = slow  # type: ignore[method-assign]
+        monkeypatch.setattr(bench.dispatcher, "_carry", slow)
         call = asyncio.ensure_future(bench.perform("files.write", WRITE, key="k"))
         await scene.lanes[FileOrder].started.wait()
         for _ in range(3):
@@ -460,7 +460,7 @@ def test_no_effect_stays_dispatched_when_its_caller_gives_up_at_any_moment(scene
     scene.run(body)
 
 
-def test_no_effect_stays_dispatched_when_its_caller_gives_up_as_the_commit_is_answered(scene):
+def test_no_effect_stays_dispatched_when_its_caller_gives_up_as_the_commit_is_answered(scene, monkeypatch):
     """The worst moment: the acceptance is durable and its answer lost, so nobody else knows of the dispatch."""
 
     async def body(bench: Bench) -> None:
@@ -475,7 +475,7 @@ def test_no_effect_stays_dispatched_when_its_caller_gives_up_as_the_commit_is_an
                 await asyncio.sleep(0)
             return result
 
-        bench.gate._store.apply = apply
+        monkeypatch.setattr(bench.gate._store, "apply", apply)
         call = asyncio.ensure_future(bench.perform("files.write", WRITE, key="k"))
         lost.append(call)
         with pytest.raises(asyncio.CancelledError):

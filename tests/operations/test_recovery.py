@@ -9,13 +9,13 @@ import pytest
 
 from assent.execution.orders import FileOrder
 from assent.execution.outcomes import Ending
-from assent.ledger.commands import FenceOut
+from assent.ledger.commands import FenceOut, Settle
 from assent.ledger.effects import Effect, EffectState
 from assent.primitives.digests import digest
-from assent.primitives.errors import Malformed
+from assent.primitives.errors import Malformed, Unavailable
 from assent.primitives.leases import SYSTEM
 from assent.testing.benches import ACME, ANN, WORK_POLICY, Bench, opened_bench
-from assent.testing.conformance.ledger_store import code_of
+from assent.testing.desks import code_of
 from assent.testing.lanes import Break, Hang, Reply
 from tests.operations.scenes import BOB, WRITE, Scene, activated_elsewhere, now
 
@@ -203,7 +203,7 @@ def test_reconciling_goes_on_when_one_effect_cannot_be_looked_at(tmp_path):
         try:
             after = {e.id: e for e in await bench.recovery.reconcile(ACME)}
         finally:
-            del operation.observation  # type: ignore[method-assign]
+            del operation.observation
         assert (after[first.id].state, after[first.id].observations) == ("unknown", 1)
         assert after[second.id].state is EffectState.SUCCEEDED
 
@@ -290,3 +290,32 @@ def test_observation_that_is_under_way_is_not_counted_twice(tmp_path):
         await asyncio.wait([slow])
 
     scene.run(body)
+
+
+def test_result_that_could_not_be_recorded_is_found_unknown_by_the_next_node(tmp_path, monkeypatch):
+    scene = Scene(tmp_path, Reply(), THERE)
+
+    async def first(bench: Bench) -> None:
+        real = bench.store.apply
+
+        async def apply(command: Any) -> Any:
+            if isinstance(command, Settle):
+                raise Unavailable("disk_full", "no room for the receipt")
+            return await real(command)
+
+        monkeypatch.setattr(bench.dispatcher._store, "apply", apply)
+        assert await code_of(bench.perform("files.write", WRITE, key="k")) == "disk_full"
+        assert (await bench.store.effect_by_key(ACME, "k")).state is EffectState.DISPATCHED
+
+    async def second(bench: Bench) -> None:
+        assert await bench.recovery.reconcile(ACME) == []
+        scene.clock.pass_ms(scene.parts.ttl_ms)
+        await bench.renew()
+        (lost_,) = await bench.recovery.fence_out_the_dead()
+        assert lost_.key == "k"
+        (after,) = await bench.recovery.reconcile(ACME)
+        assert after.state is EffectState.SUCCEEDED
+
+    scene.run(first)
+    scene.run(second)
+    assert scene.deeds == 2

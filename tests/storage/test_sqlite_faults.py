@@ -20,7 +20,7 @@ import pytest
 from assent.ledger.adapters.sqlite import SqliteLedger
 from assent.primitives.errors import AssentError, InvariantBroken, Unavailable
 from assent.testing.calls import intent_to
-from assent.testing.conformance.ledger_store import ACME, Desk, code_of, results_of
+from assent.testing.desks import ACME, Desk, code_of, results_of
 from assent.testing.entropy import SeededEntropy
 from assent.testing.ledgers import DATABASE_NAME, LedgerFolder
 
@@ -392,7 +392,7 @@ def test_reading_recovers_when_readers_could_not_be_opened_for_a_while(tmp_path,
     populate(folder)
 
     async def body(desk: Desk) -> None:
-        database = desk.store._database
+        database = store._database
         real = database._connect
 
         def fails(**_: Any) -> Any:

@@ -147,7 +147,7 @@ class OpenLog(Command, frozen=True, kw_only=True, gc=False):
 
 
 class KeepCheckpoint(Command, frozen=True, kw_only=True, gc=False):
-    """Keep the current signed head for ever. Result: None."""
+    """Keep the current signed head for ever. Result: its note."""
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):

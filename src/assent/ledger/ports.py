@@ -86,10 +86,6 @@ class LedgerStore(Protocol):
         """Revision, number and text of the active policy."""
         ...
 
-    async def checkpoint(self, tenant: TenantId) -> str:
-        """The signed note of the newest checkpoint that was kept, or an empty text."""
-        ...
-
     async def leases(self) -> list[tuple[Lease, bool]]:
         """Every node's lease, and whether it has lapsed on the database's clock."""
         ...

@@ -39,7 +39,7 @@ from assent.ledger.entries import draft, read_entry
 from assent.ledger.ports import Record
 from assent.ledger.reviews import Review, ReviewState
 from assent.primitives.digests import Digest
-from assent.primitives.errors import InvariantBroken, NotFound
+from assent.primitives.errors import InvariantBroken, Malformed, NotFound
 from assent.primitives.ids import EffectId, ReviewId, TenantId
 from assent.primitives.leases import Lease
 from assent.storage.adapters.sqlite import SqliteDatabase
@@ -151,11 +151,6 @@ class SqliteLedger:
         row = await self._database.read(lambda c: c.execute(sql, (tenant,)).fetchone())
         return (Digest(row[0]), row[1], row[2]) if row else None
 
-    async def checkpoint(self, tenant: TenantId) -> str:
-        sql = "SELECT note FROM checkpoints WHERE tenant = ? ORDER BY size DESC LIMIT 1"
-        row = await self._database.read(lambda c: c.execute(sql, (tenant,)).fetchone())
-        return row[0] if row else ""
-
     async def leases(self) -> list[tuple[Lease, bool]]:
         found: list[tuple[Lease, bool]] = await self._database.read(read_leases)
         return found
@@ -163,7 +158,10 @@ class SqliteLedger:
     def _apply_batch(self, connection: sqlite3.Connection, commands: Sequence[Command]) -> list[Any]:
         now_ms = connection.execute("SELECT assent_now_ms()").fetchone()[0]
         self._book.begin(connection, now_ms=now_ms)
-        results = self._in_bulk(connection, commands) if len(commands) > 1 else None
+        if len(commands) == 1:  # what it raises undoes the transaction, which is all its own
+            results: list[Any] | None = [self._one(connection, commands[0])]
+        else:
+            results = self._in_bulk(connection, commands)
         if results is None:
             results = [self._alone(connection, command) for command in commands]
         self._book.flush()
@@ -194,19 +192,23 @@ class SqliteLedger:
         mark = self._book.mark()
         connection.execute("SAVEPOINT alone")
         try:
-            result = self._applies[type(command)](connection, command)
-        except sqlite3.DatabaseError as error:
-            if not isinstance(error, sqlite3.IntegrityError):
-                raise  # the database itself: the whole batch fails
-            connection.execute("ROLLBACK TO alone")
-            self._book.rewind(mark)
-            result = InvariantBroken("row_taken", f"a row of `{command.tenant}` would stand twice: {error}")
+            result = self._one(connection, command)
+        except sqlite3.DatabaseError:
+            raise  # the database itself: the whole batch fails
         except Exception as error:  # noqa: BLE001 (the top of one command: the caller gets it)
             connection.execute("ROLLBACK TO alone")
             self._book.rewind(mark)
             result = error
         connection.execute("RELEASE alone")
         return result
+
+    def _one(self, connection: sqlite3.Connection, command: Command) -> Any:
+        try:
+            return self._applies[type(command)](connection, command)
+        except sqlite3.IntegrityError as error:
+            raise InvariantBroken("row_taken", f"a row of `{command.tenant}` would stand twice: {error}") from error
+        except UnicodeEncodeError as error:
+            raise Malformed("text_malformed", f"`{error.object[:60]!a}` is not valid Unicode") from error
 
     def _open_log(self, _: sqlite3.Connection, command: OpenLog) -> None:
         if not self._book.size(command.tenant):

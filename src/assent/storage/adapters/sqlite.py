@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from assent.primitives.clock import Clock
-from assent.primitives.errors import AssentError, InvariantBroken, Unavailable
+from assent.primitives.errors import AssentError, InvariantBroken, Malformed, Unavailable
 from assent.storage.migrations import migrations
 
 BATCH_MAX = 512
@@ -364,6 +364,8 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.DatabaseError as error:
         raise _translate(error, path) from error
+    except UnicodeEncodeError as error:
+        raise Malformed("text_malformed", f"`{error.object[:60]!a}` is not valid Unicode") from error
 
 
 _FAULTS: tuple[tuple[str, str, str, str], ...] = (

@@ -40,10 +40,9 @@ HOME = "/tmp/home"  # noqa: S108 - inside the sandbox, where /tmp is its own
 
 
 class Workspace(msgspec.Struct, frozen=True, kw_only=True):
-    """A checked workspace: the path as ordered (and as seen inside), the real one, its identity and owner."""
+    """A checked workspace: its path (the same on the host and inside), its identity and owner."""
 
     path: str
-    real: str
     device: int
     inode: int
     uid: int
@@ -74,8 +73,10 @@ class Image:
     def workspace(self, order: ProcessOrder) -> Workspace:
         """Check the order's workspace against the host.
 
+        A link on the way is refused: who can exchange it decides what is shown, and that need not be the operator.
+
         Raises:
-            Malformed: it is relative, missing, no folder, a system folder, or shows what is protected.
+            Malformed: it is relative, missing, no folder, behind a link, a system folder, or shows what is protected.
         """
         path = os.path.normpath(order.workspace)
         if not os.path.isabs(order.workspace) or "\0" in order.workspace or path != order.workspace.rstrip("/"):
@@ -88,10 +89,11 @@ class Image:
             found, real = os.fstat(fd), os.readlink(f"/proc/self/fd/{fd}")
         finally:
             os.close(fd)
-        self._check_place(path, real)
-        return Workspace(
-            path=path, real=real, device=found.st_dev, inode=found.st_ino, uid=found.st_uid, gid=found.st_gid
-        )
+        if real != path:
+            message = f"workspace `{path[:200]}` lies behind a link"
+            raise Malformed("order_malformed", message, hint="name the folder itself")
+        self._check_place(path)
+        return Workspace(path=path, device=found.st_dev, inode=found.st_ino, uid=found.st_uid, gid=found.st_gid)
 
     def specification(
         self, order: ProcessOrder, *, uid: int, gid: int, sources: dict[str, int], workspace: Workspace
@@ -129,22 +131,19 @@ class Image:
         mounts: list[Mount] = [_passed(path, sources) or (path, "path", path, False, None) for path in self.system]
         mounts.append(
             _passed(workspace.path, sources)
-            or (workspace.path, "path", workspace.real, order.workspace_writable, identity)
+            or (workspace.path, "path", workspace.path, order.workspace_writable, identity)
         )
         mounts += [(f"/dev/{name}", "device", f"/dev/{name}", True, None) for name in _DEVICE_NODES]
         scratch_bytes = min(order.limits.file_bytes_max, order.limits.memory_bytes_max)
         mounts += [(place, "tmpfs", scratch_bytes, True, None) for place in ("/tmp", "/dev/shm")]  # noqa: S108
         return sorted(mounts, key=lambda mount: mount[0].count("/"))
 
-    def _check_place(self, path: str, real: str) -> None:
-        for place in (path, real):
-            taken = place in ("/", "/tmp", *self.system)  # noqa: S108 - the sandbox has its own
-            if taken or any(_within(place, own) for own in _OWN):
-                raise Malformed(
-                    "order_malformed", f"workspace `{place}` is a system folder", hint="use a folder of its own"
-                )
+    def _check_place(self, path: str) -> None:
+        taken = path in ("/", "/tmp", *self.system)  # noqa: S108 - the sandbox has its own
+        if taken or any(_within(path, own) for own in _OWN):
+            raise Malformed("order_malformed", f"workspace `{path}` is a system folder", hint="use a folder of its own")
         for secret in self.protected:
-            if _within(real, secret) or _within(secret, real):
+            if _within(path, secret) or _within(secret, path):
                 raise Malformed(
                     "order_malformed", f"workspace `{path}` would show Assent's own state", hint="keep the two apart"
                 )

@@ -41,6 +41,7 @@ DEVICES = "/dev"
 _LOCKED_DOWN = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV
 _DEVICE_NODE = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NOEXEC
 _ROOT_BYTES, _ROOT_INODES = 4_194_304, 4096
+_BYTES_PER_INODE = 1024  # what an empty file costs the kernel, about: so the files weigh no more than their content may
 
 
 def live(fds: list[int], program: bytes) -> None:
@@ -125,7 +126,7 @@ def _place(entry: tuple[Any, ...], trees: dict[str, int]) -> None:
     target, kind, source, _writable, _identity = entry
     if kind == "tmpfs":
         os.makedirs(target, exist_ok=True)
-        _tmpfs(target, source, ",mode=1777")
+        _tmpfs(target, source, f",nr_inodes={max(_ROOT_INODES, source // _BYTES_PER_INODE)},mode=1777")
         return
     tree = trees[target]
     _make_place(target, folder=stat.S_ISDIR(os.fstat(tree).st_mode))

@@ -66,7 +66,7 @@ def workspace_tree(workspace: Workspace, *, writable: bool, namespace: int) -> i
     Raises:
         Unavailable: the folder changed under us, or its file system cannot be id-mapped.
     """
-    origin = os.open(workspace.real, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    origin = os.open(workspace.path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         found = os.fstat(origin)
         if (found.st_dev, found.st_ino) != (workspace.device, workspace.inode):

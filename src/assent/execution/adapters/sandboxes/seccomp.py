@@ -7,12 +7,14 @@ Rules, in the order of the program:
 2. Calls newer than the last one we know answer ENOSYS, so what a future kernel adds is closed until somebody has
    looked.
 3. ENOSYS, so that the C library falls back: `clone3` and `openat2` (their flags are behind a pointer, which a filter
-   cannot read) and `memfd_create` (memory that no process's pages account for).
+   cannot read); `memfd_create`, `shmget` and `msgget` (memory that no process's pages account for).
 4. EPERM for whole groups that a jailed program has no business with: looking into other processes, kernel
    programming, keyrings, io_uring, mounts old and new, namespaces, modules, clocks, file handles, NUMA, long-dead
-   calls.
-5. EPERM by argument: `clone` with a namespace flag; `socket` outside AF_UNIX; `ioctl` TIOCSTI and TIOCLINUX;
-   `prlimit64` on another process; and every way to give a file a set-user-id or set-group-id bit. The last rule
+   calls; and `socket`. A network namespace does not cover unix sockets with a path, and neither does Landlock before
+   its ABI 9: whatever of the host listens in the workspace (a database, an editor, an agent of keys) could be called.
+5. EPERM by argument: `clone` with a namespace flag; `socketpair` but for connected unix streams and packets (one end of
+   a datagram pair can still be pointed at any path); `ioctl` TIOCSTI and TIOCLINUX; `prlimit64` on another process;
+   and every way to give a file a set-user-id or set-group-id bit. The last rule
    carries weight: when Assent is root, files land in the workspace owned by the workspace's owner, who may be root,
    and a setuid file would then be a way out for whoever runs it on the host.
 
@@ -39,6 +41,7 @@ _LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_GREATER, _JUMP_ANY_BIT, _RETURN =
 _NAMESPACE_FLAGS = 0x7E020000  # all CLONE_NEW* that clone(2) takes
 _SET_ID_BITS = 0o6000
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+_UNCONNECTED = 0b10  # in the type of a socket: set for SOCK_DGRAM and SOCK_RAW, not for SOCK_STREAM and SOCK_SEQPACKET
 
 _DENIED_EVERYWHERE = {
     "pidfd_getfd": 438, "process_madvise": 440, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427,
@@ -48,7 +51,7 @@ _DENIED_EVERYWHERE = {
 }  # fmt: skip
 _DENIED = {
     "x86_64": {
-        "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312, "bpf": 321,
+        "socket": 41, "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312, "bpf": 321,
         "perf_event_open": 298, "userfaultfd": 323, "add_key": 248, "request_key": 249, "keyctl": 250, "mount": 165,
         "umount2": 166, "setns": 308, "unshare": 272, "chroot": 161, "pivot_root": 155, "init_module": 175,
         "finit_module": 313, "delete_module": 176, "kexec_load": 246, "kexec_file_load": 320, "reboot": 169,
@@ -61,7 +64,7 @@ _DENIED = {
         "query_module": 178,
     },
     "aarch64": {
-        "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272, "bpf": 280,
+        "socket": 198, "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272, "bpf": 280,
         "perf_event_open": 241, "userfaultfd": 282, "add_key": 217, "request_key": 218, "keyctl": 219, "mount": 40,
         "umount2": 39, "setns": 268, "unshare": 97, "chroot": 51, "pivot_root": 41, "init_module": 105,
         "finit_module": 273, "delete_module": 106, "kexec_load": 104, "kexec_file_load": 294, "reboot": 142,
@@ -72,10 +75,13 @@ _DENIED = {
         "lookup_dcookie": 18, "nfsservctl": 42, "vhangup": 58,
     },
 }  # fmt: skip
-_ABSENT = {"x86_64": (435, 437, 319), "aarch64": (435, 437, 279)}  # clone3, openat2, memfd_create
+_ABSENT = {  # clone3, openat2, memfd_create, shmget, msgget
+    "x86_64": (435, 437, 319, 29, 68),
+    "aarch64": (435, 437, 279, 194, 186),
+}
 _GUARDED = {
-    "x86_64": {"clone": 56, "socket": 41, "socketpair": 53, "ioctl": 16, "prlimit64": 302},
-    "aarch64": {"clone": 220, "socket": 198, "socketpair": 199, "ioctl": 29, "prlimit64": 261},
+    "x86_64": {"clone": 56, "socketpair": 53, "ioctl": 16, "prlimit64": 302},
+    "aarch64": {"clone": 220, "socketpair": 199, "ioctl": 29, "prlimit64": 261},
 }
 # Calls that take a file mode, and which argument it is: chmod, fchmod, fchmodat, fchmodat2, creat, mknod, mknodat.
 _MODE_ARGUMENT = {
@@ -126,8 +132,8 @@ def _prologue(machine: str) -> list[_Instruction]:
 def _guards(machine: str) -> list[_Instruction]:
     calls = _GUARDED[machine]
     program = _guard(calls["clone"], 0, [(_JUMP_ANY_BIT, 0, 1, _NAMESPACE_FLAGS), (_RETURN, 0, 0, _EPERM)])
-    for name in ("socket", "socketpair"):
-        program += _guard(calls[name], 0, [(_JUMP_EQUAL, 1, 0, socket.AF_UNIX), (_RETURN, 0, 0, _EPERM)])
+    unix = [(_JUMP_EQUAL, 1, 0, socket.AF_UNIX), (_RETURN, 0, 0, _EPERM), _load(16 + 8 * 1)]
+    program += _guard(calls["socketpair"], 0, [*unix, (_JUMP_ANY_BIT, 0, 1, _UNCONNECTED), (_RETURN, 0, 0, _EPERM)])
     refuse_terminal = [(_JUMP_EQUAL, 1, 0, _TIOCSTI), (_JUMP_EQUAL, 0, 1, _TIOCLINUX), (_RETURN, 0, 0, _EPERM)]
     program += _guard(calls["ioctl"], 1, refuse_terminal)
     program += _guard(calls["prlimit64"], 0, [(_JUMP_EQUAL, 1, 0, 0), (_RETURN, 0, 0, _EPERM)])

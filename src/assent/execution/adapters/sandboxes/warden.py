@@ -8,11 +8,14 @@ program ends the warden reports and ends; the kernel then kills whatever is left
 an orderly end either.
 
 SIGTERM to the warden means: ask everybody to stop. SIGKILL means: now; the supervisor needs nobody's help for that.
+A gate that closes means that the supervisor is gone: everybody ends, also when the spawner, whose death would do the
+same, hangs and does not die.
 
 Per-process limits do not bound a tree, so every `PERIOD_S` the warden sums resident memory and processor time over
 the namespace. Over the memory limit it counts again precisely (proportional set size, so that pages shared between
-forks count once) before it ends the tree. Memory in no process's pages (detached System V segments) is outside this
-sum; only a cgroup could bound it.
+forks count once) before it ends the tree. Memory in no process's pages is outside this sum: the filter closes the
+calls that make it (detached segments, message queues, memory files), and what the kernel keeps for pipes and sockets is
+bounded by the number of descriptors alone; only a cgroup could bound it in bytes.
 
 Its report is one message: `E status user_us system_us maxrss_kb minor major voluntary involuntary limit`, where
 `status` is the raw wait status of the program and `limit` is `memory`, `cpu` or `-`.
@@ -22,6 +25,7 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import signal
 import socket
 import time
@@ -96,6 +100,8 @@ def execute(argv: list[str], env: dict[str, str]) -> int:
 def watch(program: int, gate: socket.socket, spec: Spec) -> NoReturn:
     """Reap and measure until the program ends, report, and end (which ends the namespace)."""
     tripped, next_look = "-", time.monotonic() + PERIOD_S
+    supervisor = select.poll()
+    supervisor.register(gate, 0)  # its end only: a waiting `G` is the program's
     while True:
         caught = signal.sigtimedwait(_WATCHED, max(0.0, next_look - time.monotonic()))
         if caught is not None and caught.si_signo == signal.SIGTERM:
@@ -104,6 +110,8 @@ def watch(program: int, gate: socket.socket, spec: Spec) -> NoReturn:
         if ended is not None:
             report(gate, *ended, tripped)
         if time.monotonic() >= next_look:
+            if supervisor.poll(0):
+                os._exit(0)  # and the namespace with it
             tripped = _exceeded(spec) if tripped == "-" else tripped
             if tripped != "-":
                 _signal_all(signal.SIGKILL)
