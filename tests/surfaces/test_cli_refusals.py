@@ -30,6 +30,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "timeline": (),
     "explain": ("abcd1234",),
     "verify": (),
+    "checkpoint": (),
     "doctor": (),
     "recover": (),
     "attest": ("abcd1234", "--happened", "--reason", "seen"),

@@ -1,6 +1,6 @@
 """Effects in SQLite: accept, dispatch, settle, judge, withdraw. Every guard stands in the statement that writes.
 
-The two hot commands, a plain accept and a settle, also come in bulk: one `executemany` for all of a batch, whose row
+The two hot commands, a plain accept and a settle, also come in bulk: one statement for all of a batch, whose row
 count says whether every guard held. When it did not, the batch is replayed one by one, where each refusal is named.
 """
 
@@ -21,6 +21,7 @@ from assent.ledger.reviews import REVIEW, Review, ReviewMove, ReviewState
 from assent.primitives.errors import Conflict, InvariantBroken, NotFound, Unavailable
 from assent.primitives.ids import EffectId, TenantId
 from assent.primitives.leases import Fence
+from assent.storage.adapters.sqlite_rows import ManyRows
 
 # The guards of a batch. A transaction begins IMMEDIATE, so what they read cannot change before it commits, and asking
 # once for every distinct fence and revision of a batch guards each of its rows.
@@ -41,12 +42,17 @@ _COLUMNS = (
     "tenant, id, key, intent, operation, run, parent, state, code, review, attempt, node, fence, observations,"
     " first_seq, last_seq"
 )
-_ACCEPT = (
-    f"INSERT INTO effects ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,?) ON CONFLICT (tenant, key) DO NOTHING"
+_ACCEPT = ManyRows(
+    before=f"INSERT INTO effects ({_COLUMNS}) VALUES", columns=16, after="ON CONFLICT (tenant, key) DO NOTHING"
 )
-_SETTLE = (
-    "UPDATE effects SET state = ?, code = ?, last_seq = ? WHERE tenant = ? AND id = ? AND attempt = ? AND node = ?"
-    " AND fence = ? AND last_seq = ? AND state IN ('dispatched', 'unknown')"
+_SETTLE = ManyRows(
+    before="UPDATE effects SET state = v.column1, code = v.column2, last_seq = v.column3 FROM (VALUES",
+    columns=9,
+    after=(
+        ") AS v WHERE effects.tenant = v.column4 AND effects.id = v.column5 AND effects.attempt = v.column6"
+        " AND effects.node = v.column7 AND effects.fence = v.column8 AND effects.last_seq = v.column9"
+        " AND effects.state IN ('dispatched', 'unknown')"
+    ),
 )
 
 
@@ -89,7 +95,7 @@ class Effects:
             return None
         seqs = [self._book.append(c.tenant, c.draft) for c in commands]
         rows = [_accept_row(c, seq) for c, seq in zip(commands, seqs, strict=True)]
-        if connection.executemany(_ACCEPT, rows).rowcount != len(rows):
+        if _ACCEPT.run(connection, rows) != len(rows):
             return None
         return [Accepted(effect=c.effect, seq=seq, fresh=True) for c, seq in zip(commands, seqs, strict=True)]
 
@@ -98,7 +104,7 @@ class Effects:
         self._must_hold(connection, command)
         mark = self._book.mark()
         seq = self._book.append(command.tenant, command.draft)
-        if connection.execute(_ACCEPT, _accept_row(command, seq)).rowcount != 1:
+        if _ACCEPT.run(connection, [_accept_row(command, seq)]) != 1:
             self._book.rewind(mark)
             return self._accept_again(connection, command)
         if command.review is not None:
@@ -111,7 +117,7 @@ class Effects:
             return None
         seqs = [self._book.append(c.tenant, c.draft) for c in commands]
         rows = [_settle_row(c, seq) for c, seq in zip(commands, seqs, strict=True)]
-        if connection.executemany(_SETTLE, rows).rowcount != len(rows):
+        if _SETTLE.run(connection, rows) != len(rows):
             return None
         return [Settled(seq=seq, applied=True) for seq in seqs]
 
@@ -120,7 +126,7 @@ class Effects:
         mark = self._book.mark()
         seq = self._book.append(command.tenant, command.draft)
         held = _not_fenced_out(connection, command.fence)
-        if held and connection.execute(_SETTLE, _settle_row(command, seq)).rowcount == 1:
+        if held and _SETTLE.run(connection, [_settle_row(command, seq)]) == 1:
             return Settled(seq=seq, applied=True)
         self._book.rewind(mark)
         effect = self._must_find(connection, command.tenant, command.effect)
@@ -294,7 +300,7 @@ def _accept_row(c: Accept, seq: int) -> tuple[object, ...]:
     return (
         c.tenant, c.effect, c.intent.key or None, c.intent_digest, c.intent.operation, c.intent.run, c.parent, c.state,
         c.decision.code, c.review.id if c.review else "", 1 if dispatched else 0,
-        c.fence.node if dispatched else "", c.fence.number if dispatched else 0, seq, seq,
+        c.fence.node if dispatched else "", c.fence.number if dispatched else 0, 0, seq, seq,
     )  # fmt: skip
 
 

@@ -16,8 +16,12 @@ from assent.ledger.entries import GENESIS, Draft, Entry, entry_bytes, read_entry
 from assent.ledger.merkle import Frontier, leaf_hash
 from assent.primitives.errors import InvariantBroken, Refused
 from assent.primitives.ids import TenantId
+from assent.storage.adapters.sqlite_rows import ManyRows
 
 KEEP_EVERY = 1024
+
+_ENTRIES = ManyRows(before="INSERT INTO log (tenant, seq, entry, leaf, salt, payload) VALUES", columns=6)
+_NODES = ManyRows(before="INSERT INTO log_nodes (tenant, level, idx, hash) VALUES", columns=4)
 
 Keep = Callable[[list[str]], None]
 
@@ -112,10 +116,8 @@ class LogBook:
 
     def flush(self) -> None:
         """Write what was appended and sign the new heads. Called last in the transaction."""
-        run = self._connection.executemany
-        run("INSERT INTO log (tenant, seq, entry, leaf, salt, payload) VALUES (?, ?, ?, ?, ?, ?)", self._entries)
-        if self._nodes:
-            run("INSERT INTO log_nodes (tenant, level, idx, hash) VALUES (?, ?, ?, ?)", self._nodes)
+        _ENTRIES.run(self._connection, self._entries)
+        _NODES.run(self._connection, self._nodes)
         self._entries = []
         self._nodes = []
         for tenant, tail in self._open.items():

@@ -51,7 +51,7 @@ class Beneath:
 
     def __init__(self, workspace: str, *, mechanism: Mechanism) -> None:
         self._mechanism = mechanism
-        self.fd = _opened_workspace(workspace)
+        self.fd = _opened_workspace(workspace, mechanism)
 
     def close(self) -> None:
         """Close the workspace. Not idempotent."""
@@ -186,15 +186,20 @@ def openat2(folder: int, path: str, flags: int, mode: int, resolve: int) -> int:
     raise OSError(code, os.strerror(code), path)
 
 
-def _opened_workspace(workspace: str) -> int:
+def _opened_workspace(workspace: str, mechanism: Mechanism) -> int:
+    """With openat2 no link leads to it, wherever on the way; the walk looks at the last name only."""
     if not workspace.startswith("/") or "\0" in workspace:
         raise Refused("workspace_malformed", "the workspace is not an absolute path")
     try:
+        if mechanism == "openat2":
+            return openat2(_AT_FDCWD, workspace, _FOLDER | _ALWAYS, 0, _NO_SYMLINKS | _NO_MAGICLINKS)
         return os.open(workspace, _FOLDER | _ALWAYS)
     except FileNotFoundError as error:
         raise Refused("not_found", "the workspace does not exist", hint="make the folder first") from error
-    except NotADirectoryError as error:
-        raise Refused("workspace_malformed", "the workspace is a symbolic link or no folder") from error
+    except OSError as error:
+        if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
+            raise
+        raise Refused("workspace_malformed", "the workspace is a symbolic link, behind one, or no folder") from error
 
 
 def _explained(error: OSError, folder: int, name: str) -> Exception:

@@ -36,6 +36,8 @@ _STREAM_LINKS = (
     ("/proc/self/fd/1", "/dev/stdout"), ("/proc/self/fd/2", "/dev/stderr"),
 )  # fmt: skip
 _SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
+_LIMIT_MAX = 2**62  # the kernel's own numbers end above
+_PAGE_BYTES = 4096
 HOME = "/tmp/home"  # noqa: S108 - inside the sandbox, where /tmp is its own
 
 
@@ -134,7 +136,7 @@ class Image:
             or (workspace.path, "path", workspace.path, order.workspace_writable, identity)
         )
         mounts += [(f"/dev/{name}", "device", f"/dev/{name}", True, None) for name in _DEVICE_NODES]
-        scratch_bytes = min(order.limits.file_bytes_max, order.limits.memory_bytes_max)
+        scratch_bytes = max(_PAGE_BYTES, min(order.limits.file_bytes_max, order.limits.memory_bytes_max))  # 0: no limit
         mounts += [(place, "tmpfs", scratch_bytes, True, None) for place in ("/tmp", "/dev/shm")]  # noqa: S108
         return sorted(mounts, key=lambda mount: mount[0].count("/"))
 
@@ -153,11 +155,15 @@ def check_order(order: ProcessOrder) -> None:
     """Check the parts of an order that need no look at the host.
 
     Raises:
-        Malformed: no program, a NUL byte, a variable name with `=`, or a `cwd` that leaves the workspace.
+        Malformed: no program, a NUL byte, half a character, a variable name with `=`, a limit that is none, or a `cwd`
+            that leaves the workspace.
     """
-    words = [*order.argv, *order.env, *order.env.values(), order.cwd]
-    if not order.argv or not order.argv[0] or any("\0" in word for word in words):
-        raise Malformed("order_malformed", "argv is empty or a word holds a NUL byte")
+    words = [*order.argv, *order.env, *order.env.values(), order.cwd, order.workspace]
+    if not order.argv or not order.argv[0] or not all(map(_carriable, words)):
+        raise Malformed("order_malformed", "argv is empty, or a word holds a NUL byte or is not valid Unicode")
+    odd = [name for name in Limits.__struct_fields__ if not 0 <= getattr(order.limits, name) <= _LIMIT_MAX]
+    if odd:  # to the kernel, minus one means no limit at all
+        raise Malformed("order_malformed", f"the limit `{odd[0]}` is negative or too large")
     if any(not name or "=" in name for name in order.env):
         raise Malformed("order_malformed", "an environment name is empty or holds `=`")
     folder_inside(order)
@@ -173,6 +179,14 @@ def folder_inside(order: ProcessOrder) -> str:
     if os.path.isabs(relative) or relative.split("/")[0] == "..":
         raise Malformed("order_malformed", f"cwd `{order.cwd[:200]}` leaves the workspace", hint="make it relative")
     return os.path.normpath(f"{order.workspace}/{relative}")
+
+
+def _carriable(word: str) -> bool:
+    """Whether a word can stand in an argument vector or in a path, and in the record."""
+    try:
+        return b"\0" not in word.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def resource_limits(limits: Limits) -> dict[str, int]:
