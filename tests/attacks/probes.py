@@ -1,9 +1,11 @@
+# ruff: noqa: BLE001, PTH, UP031 - an attacker speaks to the kernel, not to pathlib; whatever stops it is the answer
 """Real attempts to get out, made from inside. Stand-alone: its text is handed to an interpreter in the sandbox, and the
 target arrives as JSON on standard input, so that no command line and no environment holds what is looked for.
 
 It prints one JSON object: for each probe whether it `won` (true, false, or null where only a look from outside can
-tell), what it `saw`, and whether it `stumbled` over itself, which proves nothing. What it saw is printed so that a secret that leaked is found in the output, whatever the probe
-thought of it. Every probe is harmless where it succeeds, because all of them also run where nothing is confined.
+tell), what it `saw`, and whether it `stumbled` over itself, which proves nothing. What it saw is printed so that a
+secret that leaked is found in the output, whatever the probe thought of it. Every probe is harmless where it succeeds,
+because all of them also run where nothing is confined.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import fcntl
 import json
 import mmap
 import os
+import pathlib
 import platform
 import signal
 import socket
@@ -82,13 +85,15 @@ def write_outside(t):
 
 
 def create_outside(t):
-    with open(os.path.join(os.path.dirname(t["canary"]), "planted"), "w") as file:  # private /tmp may have this folder
+    with pathlib.Path(os.path.join(os.path.dirname(t["canary"]), "planted")).open(
+        "w"
+    ) as file:  # private /tmp may have this folder
         file.write("planted")
 
 
 def write_through_link(t):
     link = os.path.join(t["workspace"], "link-to-canary")
-    os.symlink(t["canary"], link)
+    pathlib.Path(link).symlink_to(t["canary"])
     fd = os.open(link, os.O_WRONLY | os.O_APPEND)
     return os.write(fd, b"touched") > 0
 
@@ -136,7 +141,7 @@ def climb_by_folders(t):
 
 
 def change_root(t):
-    os.makedirs("/tmp/cell", exist_ok=True)
+    pathlib.Path("/tmp/cell").mkdir(exist_ok=True, parents=True)
     return reached("chroot", b"/tmp/cell") or reached("pivot_root", b"/tmp", b"/tmp/cell")
 
 
@@ -156,10 +161,10 @@ def hard_link_outside(t):
 
 def move_the_workspace(t):
     """Put a link where the workspace was, for whoever comes next."""
-    os.rename(t["workspace"], t["workspace"] + "-moved")
-    os.symlink("/etc", t["workspace"])
-    os.unlink(t["workspace"])
-    os.rename(t["workspace"] + "-moved", t["workspace"])
+    pathlib.Path(t["workspace"]).rename(t["workspace"] + "-moved")
+    pathlib.Path(t["workspace"]).symlink_to("/etc")
+    pathlib.Path(t["workspace"]).unlink()
+    pathlib.Path(t["workspace"] + "-moved").rename(t["workspace"])
     return True
 
 
@@ -171,13 +176,13 @@ def make_device(t):
 
 def make_set_id_file(t):
     path = os.path.join(t["workspace"], "set-id")
-    with open(path, "w"):
+    with pathlib.Path(path).open("w"):
         pass
     holder = os.open(path, os.O_RDONLY)
     folder = os.open(t["workspace"], os.O_RDONLY)
     for number, mode in enumerate((0o4755, 0o2755, 0o6755)):
         for way in (
-            lambda mode=mode: os.chmod(path, mode),
+            lambda mode=mode: pathlib.Path(path).chmod(mode),
             lambda mode=mode: os.fchmod(holder, mode),
             lambda mode=mode: os.chmod("set-id", mode, dir_fd=folder),
             lambda mode=mode: call("fchmodat2", folder, b"set-id", mode, 0),
@@ -197,7 +202,7 @@ def make_set_id_file(t):
 
 def give_file_capabilities(t):
     path = os.path.join(t["workspace"], "capable")
-    with open(path, "w"):
+    with pathlib.Path(path).open("w"):
         pass
     os.setxattr(path, "security.capability", struct.pack("<5I", 0x02000000, 0xFFFFFFFF, 0, 0xFFFFFFFF, 0))
     return True
@@ -241,7 +246,7 @@ def read_memory_of_victim(t):
 
 def read_memory_file_of_victim(t):
     start, end = t["victim_stack"]
-    with open("/proc/%d/mem" % t["victim"], "rb") as file:
+    with pathlib.Path("/proc/%d/mem" % t["victim"]).open("rb") as file:
         file.seek(start)
         return file.read(end - start).decode("latin-1")
 
@@ -423,15 +428,15 @@ def open_kvm(t):
 
 def open_other_devices(t):
     wanted = ("mem", "kmsg", "fuse", "tty", "ptmx", "net/tun", "loop-control", "console", "sda", "vda", "dri/card0")
-    return any(os.path.exists("/dev/" + name) for name in wanted)
+    return any(pathlib.Path("/dev/" + name).exists() for name in wanted)
 
 
 def write_cgroup(t):
     for folder in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/proc/self/root/sys/fs/cgroup"):
         with contextlib.suppress(OSError):
-            os.mkdir(os.path.join(folder, t["cgroup"]))
+            pathlib.Path(os.path.join(folder, t["cgroup"])).mkdir()
             return True
-        with contextlib.suppress(OSError), open(os.path.join(folder, "cgroup.procs"), "w") as file:
+        with contextlib.suppress(OSError), pathlib.Path(os.path.join(folder, "cgroup.procs")).open("w") as file:
             file.write(str(os.getpid()))
             return True
     return False
@@ -441,13 +446,13 @@ def write_host_name(t):
     name = t["host_name"].encode()
     if call("sethostname", name, len(name)) == 0:
         return True
-    with open("/proc/sys/kernel/hostname", "w") as file:
+    with pathlib.Path("/proc/sys/kernel/hostname").open("w") as file:
         file.write(t["host_name"])
     return True
 
 
 def write_core_pattern(t):
-    with open("/proc/sys/kernel/core_pattern", "r+") as file:
+    with pathlib.Path("/proc/sys/kernel/core_pattern").open("r+") as file:
         same = file.read()
         file.seek(0)
         file.write(same)
@@ -565,7 +570,7 @@ def write_to_terminal(t):
 
 
 def bomb_forks(t):
-    children = []
+    children: list[int] = []
     with contextlib.suppress(OSError):
         while len(children) < 400:
             child = os.fork()
@@ -573,7 +578,7 @@ def bomb_forks(t):
                 time.sleep(600)
             children.append(child)
     print("forked", len(children), flush=True)
-    while t["counted"] and not os.path.exists(t["counted"]):
+    while t["counted"] and not pathlib.Path(t["counted"]).exists():
         time.sleep(0.01)
     for child in children:
         os.kill(child, signal.SIGKILL)
@@ -603,7 +608,8 @@ def bomb_shared_memory(t):
 
 
 def bomb_memory(t):
-    held, piece = [], 16_777_216
+    held: list[bytes] = []
+    piece = 16_777_216
     with contextlib.suppress(MemoryError):
         while len(held) * piece < t["memory_tried"]:
             held.append(b"x" * piece)
@@ -611,7 +617,7 @@ def bomb_memory(t):
 
 
 def bomb_descriptors(t):
-    held = []
+    held: list[int] = []
     with contextlib.suppress(OSError):
         while len(held) < 4096:
             held.append(os.open("/dev/null", os.O_RDONLY))
@@ -623,7 +629,7 @@ def bomb_descriptors(t):
 
 def fill(path, bytes_max):
     written, piece = 0, bytes(1_048_576)
-    with contextlib.suppress(OSError), open(path, "wb", buffering=0) as file:
+    with contextlib.suppress(OSError), pathlib.Path(path).open("wb", buffering=0) as file:
         while written < bytes_max:
             written += file.write(piece)
     return written
@@ -634,7 +640,7 @@ def bomb_disk_in_tmp(t):
     written = sum(fill(path, t["disk_tried"] // 4) for path in paths)
     for path in paths:
         with contextlib.suppress(OSError):
-            os.unlink(path)
+            pathlib.Path(path).unlink()
     return written > t["file_bytes_max"]
 
 
@@ -642,19 +648,19 @@ def bomb_disk_in_workspace(t):
     path = os.path.join(t["workspace"], "bomb")
     written = fill(path, t["disk_tried"])
     print("largest", os.stat(path).st_size, flush=True)
-    os.unlink(path)
+    pathlib.Path(path).unlink()
     return written > t["file_bytes_max"]
 
 
 def bomb_inodes_in_tmp(t):
     folder, count = "/tmp/inodes-%s" % t["cgroup"], 0
-    os.mkdir(folder)
+    pathlib.Path(folder).mkdir()
     with contextlib.suppress(OSError):
         while count < t["inodes_tried"]:
             os.close(os.open("%s/%d" % (folder, count), os.O_CREAT | os.O_WRONLY, 0o600))
             count += 1
     for number in range(count):
-        os.unlink("%s/%d" % (folder, number))
+        pathlib.Path("%s/%d" % (folder, number)).unlink()
     return count > t["inodes_max"]
 
 

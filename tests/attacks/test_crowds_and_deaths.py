@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,12 +48,12 @@ def test_forty_attackers_get_nowhere_and_do_not_disturb_each_other_when_they_run
 
 
 @pytest.fixture
-def crowd(mortal_lane: PlantedLane, place: Place, marker: str) -> Iterator[PlantedLane]:
+def crowd(mortal_lane: PlantedLane, place: Place, marker: str) -> PlantedLane:
     """A lane with five sandboxes at work, each with children that will not go by themselves."""
     orders = [place.order("sh", "-c", LASTING, env={"MARKER": marker}) for _ in range(SEVERAL)]
     mortal_lane.tell(do="carry", orders=orders, floor="namespaced")
     assert eventually(lambda: len(processes_with(marker)) >= SEVERAL * 4)
-    yield mortal_lane
+    return mortal_lane
 
 
 @pytest.mark.slow

@@ -154,7 +154,7 @@ def test_program_of_roots_runs_without_root_when_it_lies_in_the_workspace(lane, 
     planted = place.workspace / "id"
     shutil.copy("/usr/bin/id", planted)
     planted.chmod(0o6755)
-    os.chmod(place.workspace, 0o755)
+    place.workspace.chmod(0o755)
     outcome = lane.run(place.order("./id"))
     assert outcome["code"] == "ok"
     assert "uid=0" not in outcome["value"]["stdout"]

@@ -27,14 +27,14 @@ ALLOW, KILL, EPERM, ENOSYS = "allow", "kill", errno.EPERM, errno.ENOSYS
 CALLS = {
     "x86_64": {
         "read": 0, "open": 2, "openat": 257, "openat2": 437, "ptrace": 101, "clone": 56, "clone3": 435, "unshare": 272,
-        "socket": 41, "socketpair": 53, "ioctl": 16, "chmod": 90, "fchmod": 91, "fchmodat": 268, "creat": 85, "mknodat": 259, "bpf": 321,
-        "mount": 165, "keyctl": 250, "execve": 59, "prlimit64": 302, "memfd_create": 319,
+        "socket": 41, "socketpair": 53, "ioctl": 16, "chmod": 90, "fchmod": 91, "fchmodat": 268, "creat": 85,
+        "mknodat": 259, "bpf": 321, "mount": 165, "keyctl": 250, "execve": 59, "prlimit64": 302, "memfd_create": 319,
         "shmget": 29, "msgget": 68,
     },
     "aarch64": {
         "read": 63, "openat": 56, "openat2": 437, "ptrace": 117, "clone": 220, "clone3": 435, "unshare": 97,
-        "socket": 198, "socketpair": 199, "ioctl": 29, "fchmod": 52, "fchmodat": 53, "mknodat": 33, "bpf": 280, "mount": 40, "keyctl": 219,
-        "execve": 221, "prlimit64": 261, "memfd_create": 279, "shmget": 194, "msgget": 186,
+        "socket": 198, "socketpair": 199, "ioctl": 29, "fchmod": 52, "fchmodat": 53, "mknodat": 33,
+        "bpf": 280, "mount": 40, "keyctl": 219, "execve": 221, "prlimit64": 261, "memfd_create": 279, "shmget": 194, "msgget": 186,
     },
 }  # fmt: skip
 O_CREAT = 0o100

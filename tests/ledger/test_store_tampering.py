@@ -17,8 +17,9 @@ from assent.ledger import verify_standalone
 from assent.ledger.commands import ActivatePolicy, KeepCheckpoint, OpenLog
 from assent.ledger.decisions import Verdict
 from assent.ledger.effects import Move
+from assent.ledger.entries import Entry
 from assent.ledger.ports import LedgerStore
-from assent.ledger.verification import VerificationReport
+from assent.ledger.verification import Fold, VerificationReport
 from assent.primitives.digests import digest
 from assent.testing.desks import ACME, GLOBEX, Desk
 from assent.testing.ledgers import LedgerFolder
@@ -231,3 +232,40 @@ def test_a_whole_tenant_that_was_removed_is_found_with_a_checkpoint_kept_elsewhe
             connection.execute(f"DELETE FROM {table} WHERE tenant = ?", (GLOBEX,))
     assert copy.verify().ok
     assert not copy.verify(trusted=str(kept)).ok
+
+
+# What the log's own key would sign, and the fold does not believe
+
+
+def entry(kind: str, **body: Any) -> Entry:
+    """An entry of a log that is whole, as far as hashes can tell."""
+    return Entry(at=0, body={"effect": "eff_1", **body}, prev="", seq=1, tenant=ACME, type=kind, v=1)
+
+
+ACCEPTED: dict[str, Any] = {
+    "before": -1, "moves": ["grant", "dispatch"], "state": "dispatched", "operation": "o", "run": "",
+    "key": "sha256:key",
+    "parent": "", "code": "allowed", "review": "", "attempt": 1, "node": "n", "fence": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "wrong"),
+    [
+        ("effect.settled", {"before": 0, "moves": ["succeed"], "state": "succeeded"}, ""),
+        ("effect.settled", {"before": 5, "moves": ["succeed"], "state": "succeeded"}, "does not continue"),
+        ("effect.settled", {"before": 0, "moves": ["quarantine"], "state": "quarantined"}, "no move"),
+        ("effect.settled", {"before": 0, "moves": ["explode"], "state": "succeeded"}, "no move"),
+        ("effect.settled", {"before": 0, "moves": ["succeed"], "state": "failed"}, "another state"),
+        ("effect.settled", {"effect": "eff_2", "before": 0, "moves": [], "state": "succeeded"}, "never accepted"),
+        ("effect.accepted", ACCEPTED, "accepted before"),
+        ("effect.accepted", ACCEPTED | {"effect": "eff_2"}, "idempotency key"),
+        ("effect.accepted", ACCEPTED | {"effect": "eff_2", "key": "sha256:other"}, ""),
+    ],
+)
+def test_entries_that_do_not_follow_from_each_other_are_found(kind, body, wrong):
+    fold = Fold()
+    first = Entry(at=0, body={"effect": "eff_1", **ACCEPTED}, prev="", seq=0, tenant=ACME, type="effect.accepted", v=1)
+    assert fold.add(first, None, None) == ""
+    said = fold.add(entry(kind, **body), None, None)
+    assert (wrong in said) if wrong else said == ""

@@ -319,3 +319,27 @@ def test_result_that_could_not_be_recorded_is_found_unknown_by_the_next_node(tmp
     scene.run(first)
     scene.run(second)
     assert scene.deeds == 2
+
+
+def test_repetition_that_is_under_way_is_left_alone_as_long_as_its_node_lives(tmp_path):
+    scene = Scene(tmp_path, LOST, Hang(stops=True), Reply(value={"text": "hello"}))
+
+    async def body(bench: Bench) -> None:
+        effect = await lost(bench, "files.read", READ)
+        scene.lanes[FileOrder].started.clear()
+        slow = asyncio.ensure_future(bench.recovery.reconcile(ACME))
+        await scene.lanes[FileOrder].started.wait()
+        async with opened_bench(scene.parts, entropy=scene.entropy()) as other:
+            (left,) = await other.recovery.reconcile(ACME)
+            assert (left.id, left.state, left.attempt, left.observations) == (effect.id, "unknown", 2, 0)
+            scene.clock.pass_ms(scene.parts.ttl_ms)
+            await other.renew()
+            await other.recovery.fence_out_the_dead()
+            (after,) = await other.recovery.reconcile(ACME)
+            assert (after.state, after.attempt) == ("succeeded", 3)
+        slow.cancel()
+        await asyncio.wait([slow])
+        assert (await now(bench, effect.id)).state is EffectState.SUCCEEDED
+
+    scene.run(body)
+    assert scene.deeds == 3

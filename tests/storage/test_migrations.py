@@ -54,6 +54,15 @@ def test_opening_makes_every_table_when_the_folder_is_empty(tmp_path):
     mode.close()
 
 
+def test_every_commit_is_flushed_before_it_is_answered(tmp_path):
+    """A kill cannot show this, only a power cut could; so the setting itself is looked at."""
+    with LedgerFolder(tmp_path).opened() as store:
+        writer = store._database._writer
+        assert writer is not None
+        synchronous = writer._connection.execute("PRAGMA synchronous").fetchone()
+    assert synchronous == (2,), "FULL"
+
+
 def test_opening_again_changes_nothing_when_the_schema_is_there(tmp_path):
     folder = LedgerFolder(tmp_path)
     with folder.opened():

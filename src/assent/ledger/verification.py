@@ -90,6 +90,7 @@ class Fold:
         self.reviews: dict[str, FoldedReview] = {}
         self.policies: dict[int, FoldedPolicy] = {}
         self.erased = 0
+        self._keys: set[str] = set()
 
     def add(self, entry: Entry, payload: bytes | None, salt: bytes | None) -> str:
         """Take in one entry. Returns what is wrong with it, or an empty string."""
@@ -107,11 +108,16 @@ class Fold:
         if "effect" not in body:
             return ""
         if entry.type == "effect.accepted":
+            if body["effect"] in self.effects:
+                return "the effect was accepted before"
+            if body["key"] and body["key"] in self._keys:
+                return "another effect has its idempotency key"
             self._accept(entry, payload)
         return self._move(entry, payload)
 
     def _accept(self, entry: Entry, payload: bytes | None) -> None:
         body = entry.body
+        self._keys.add(body["key"])
         self.effects[body["effect"]] = FoldedEffect(
             key=body["key"],
             operation=body["operation"],

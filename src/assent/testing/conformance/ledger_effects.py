@@ -128,6 +128,17 @@ class LedgerEffectsSuite(OpensLedger):
 
         self.check(body)
 
+    def test_settle_of_a_repetition_is_late_when_its_node_was_fenced_out(self) -> None:
+        async def body(desk: Desk) -> None:
+            effect = await desk.unknown()
+            seq = await desk.store.apply(desk.scribe.dispatch(effect, again=True))
+            await desk.store.apply(FenceOut(tenant=SYSTEM, fence=desk.scribe.fence, dead=True))
+            resent = desk.scribe.settle(tenant=ACME, effect=effect.id, seq=seq, attempt=2, before=EffectState.UNKNOWN)
+            assert not (await desk.store.apply(resent)).applied
+            assert (await desk.find(ACME, effect.id)).state == "unknown"
+
+        self.check(body)
+
     def test_settle_applies_when_only_a_late_result_came_between(self) -> None:
         async def body(desk: Desk) -> None:
             first = await desk.unknown()
