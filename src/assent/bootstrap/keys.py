@@ -9,7 +9,7 @@ import msgspec
 
 from assent.ledger.checkpoints import Signer, key_name
 from assent.primitives.clock import Entropy
-from assent.primitives.errors import Unavailable
+from assent.primitives.errors import Malformed, Unavailable
 
 
 class LogIdentity(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,18 +23,24 @@ def log_identity(folder: Path, *, entropy: Entropy) -> LogIdentity:
     """Read the log's key, or make one at the first start. The public half stands beside it as `log.pub`.
 
     Raises:
-        Unavailable: `key_unreadable`: the key is damaged, or others may read it.
+        Unavailable: `key_unreadable`: the key is damaged, or others may read it. `key_unwritable`: there is none and
+            none can be made.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / "log.key"
-    if not path.exists():
-        _create(path, entropy)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            _create(path, entropy)
+    except OSError as error:
+        raise Unavailable(
+            "key_unwritable", f"`{path}` cannot be made: {error.strerror}", hint="check the folder's permissions"
+        ) from error
     if path.stat().st_mode & 0o077:
         raise Unavailable("key_unreadable", f"others may read `{path}`", hint=f"run `chmod 600 {path}`")
     try:
         log_id, seed = path.read_text(encoding="ascii").split()
         signer = Signer(name=key_name(log_id=log_id), seed=bytes.fromhex(seed))
-    except ValueError as error:
+    except (ValueError, Malformed) as error:
         raise Unavailable(
             "key_unreadable", f"`{path}` is not a log key", hint="restore it from a backup of the folder"
         ) from error
@@ -46,7 +52,7 @@ def log_identity(folder: Path, *, entropy: Entropy) -> LogIdentity:
 
 def _create(path: Path, entropy: Entropy) -> None:
     """Write the key beside its place and link it in, so that two first starts agree on one key."""
-    draft = path.with_suffix(f".{os.getpid()}")
+    draft = path.with_suffix(f".{entropy(8).hex()}")
     descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(f"{entropy(8).hex()} {entropy(32).hex()}\n")

@@ -95,7 +95,12 @@ async def open_node(
     entropy = entropy or SystemEntropy()
     ids = IdSource(clock, entropy)
     data = blueprint.data
-    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise Unavailable(
+            "folder_unwritable", f"`{data}` cannot be made: {error.strerror}", hint="check the permissions above it"
+        ) from error
     identity = log_identity(data / "keys", entropy=entropy)
     anchors = AnchorFile(data / "checkpoints.txt")
     book = LogBook(signer=identity.signer, log_id=identity.log_id, keep=anchors.keep)
