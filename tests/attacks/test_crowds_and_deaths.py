@@ -47,6 +47,14 @@ def test_forty_attackers_get_nowhere_and_do_not_disturb_each_other_when_they_run
     assert processes_with(marker) == []
 
 
+def ended(pid: int) -> bool:
+    """Whether a process runs no more; who should collect it is nobody of ours."""
+    try:
+        return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except FileNotFoundError:
+        return True
+
+
 @pytest.fixture
 def crowd(mortal_lane: PlantedLane, place: Place, marker: str) -> PlantedLane:
     """A lane with five sandboxes at work, each with children that will not go by themselves."""
@@ -70,7 +78,7 @@ def test_nobody_is_left_when_the_assent_process_is_killed(crowd, marker):
     spawner = crowd.spawner_pid
     crowd.kill()
     assert eventually(lambda: processes_with(marker) == [])
-    assert eventually(lambda: not Path("/proc", str(spawner)).exists())
+    assert eventually(lambda: ended(spawner))
 
 
 @pytest.mark.slow
@@ -82,7 +90,7 @@ def test_nobody_is_left_when_the_assent_process_is_killed_and_the_spawner_hangs(
         assert eventually(lambda: processes_with(marker) == [])
     finally:
         os.kill(spawner, signal.SIGCONT)
-    assert eventually(lambda: not Path("/proc", str(spawner)).exists())
+    assert eventually(lambda: ended(spawner))
 
 
 @pytest.mark.slow
@@ -122,7 +130,7 @@ def test_building_is_given_up_in_time_when_the_spawner_never_answers(monkeypatch
 def test_sandbox_is_ended_when_its_workspace_is_removed_under_it(lane, place, marker):
     program = "echo up; until [ ! -e here ]; do sleep 0.02; done; touch again; sleep 600"
     (place.workspace / "here").touch()
-    order = place.order("sh", "-c", program, marker, limits={"wall_ms": 1_500})
+    order = place.order("sh", "-c", program, marker, limits={"wall_ms": 900})
     lane.tell(do="carry", orders=[order], floor="namespaced", announce=True)
     assert lane.answer()["heard"] == "up\n"
     shutil.rmtree(place.workspace)

@@ -192,7 +192,7 @@ def test_key_used_for_another_call_is_a_conflict_and_runs_nothing(node, copies):
     assert node.carried == before
 
 
-# --------------------------------------------------------------------------------------------------- policies, contracts
+# -------------------------------------------------------------------------------------------------- policies, contracts
 
 
 @pytest.mark.slow

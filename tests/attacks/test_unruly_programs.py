@@ -3,15 +3,22 @@ process 1, or come with words that cannot be carried. Each ends in a named way, 
 
 from __future__ import annotations
 
+import secrets
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 from assent.execution.adapters.sandboxes.image import Image, check_order
 from assent.execution.orders import Limits, ProcessOrder
 from assent.execution.outcomes import Ending
 from assent.primitives.errors import Malformed
-from tests.execution.lane_world import DAEMON, processes_with
+from tests.attacks.world import PlantedLane
+from tests.execution.lane_world import DAEMON, Place, processes_with
 
-SHORT = {"wall_ms": 500}
+SHORT = {"wall_ms": 700}
+OUTPUT_BYTES = 100_000
 UNRULY = {
     "stops_itself": ("kill -STOP $$", "wall_limit"),
     "stops_everybody": ("sleep 600 & kill -STOP -1; kill -STOP $$", "wall_limit"),
@@ -19,24 +26,38 @@ UNRULY = {
     "shuts_its_streams_and_ends": ("exec <&- >&- 2>&-; exit 3", "exit_nonzero"),
     "ignores_what_it_can": ("trap '' HUP INT QUIT TERM USR1 PIPE; sleep 600 & while :; do wait; done", "wall_limit"),
     "starts_another_when_asked_to_stop": ("trap 'setsid sleep 600 &' TERM; while :; do sleep 0.05; done", "wall_limit"),
-    "kills_its_process_one": ("for s in 9 19 11 15 10; do kill -$s 1; done; trap '' TERM; sleep 600", "signalled"),
+    "kills_its_process_one": ("trap '' TERM; for s in 9 19 11 15 10; do kill -$s 1; done; exit 5", "exit_nonzero"),
     "floods_both_streams": ("yes out & yes err >&2", "output_limit"),
     "floods_and_leaves_the_flooders": ("setsid yes & setsid yes >&2 & sleep 600", "output_limit"),
     "removes_its_own_folder": ("mkdir d; cd d; rmdir ../d; exec sleep 0", "ok"),
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def unruly(lane: PlantedLane) -> Iterator[dict[str, tuple[dict[str, Any], list[int]]]]:
+    """All of them at once: how each ended, and what was left of it."""
+    place, marker = Place(lane.uid), f"assent-unruly-{secrets.token_hex(8)}"
+    limits = {**SHORT, "output_bytes_max": OUTPUT_BYTES}
+    orders = [
+        place.order("sh", "-c", program, marker, env={"MARKER": f"{marker}-{name}"}, limits=limits)
+        for name, (program, _code) in UNRULY.items()
+    ]
+    outcomes = lane.carry(*orders)["outcomes"]
+    left = {name: processes_with(f"{marker}-{name}") for name in UNRULY}
+    yield {name: (outcome, left[name]) for name, outcome in zip(UNRULY, outcomes, strict=True)}
+    shutil.rmtree(place.folder)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", UNRULY)
-def test_program_ends_in_a_named_way_and_whole_when_it(lane, place, marker, name):
-    program, code = UNRULY[name]
-    order = place.order("sh", "-c", program, marker, limits={**SHORT, "output_bytes_max": 100_000})
-    outcome = lane.run({**order, "env": {"MARKER": marker}})
+def test_program_ends_in_a_named_way_and_whole_when_it(unruly, name):
+    outcome, left = unruly[name]
+    code = UNRULY[name][1]
     assert outcome["code"] == code, outcome["message"]
     assert outcome["evidence"]["facts"]["death"]["proved_by"] == "pidfd"
-    assert processes_with(marker) == []
+    assert left == []
     if code == "output_limit":
-        assert len(outcome["value"]["stdout"]) + len(outcome["value"]["stderr"]) == 100_000
+        assert len(outcome["value"]["stdout"]) + len(outcome["value"]["stderr"]) == OUTPUT_BYTES
 
 
 @pytest.mark.slow

@@ -34,7 +34,8 @@ CALLS = {
     "aarch64": {
         "read": 63, "openat": 56, "openat2": 437, "ptrace": 117, "clone": 220, "clone3": 435, "unshare": 97,
         "socket": 198, "socketpair": 199, "ioctl": 29, "fchmod": 52, "fchmodat": 53, "mknodat": 33,
-        "bpf": 280, "mount": 40, "keyctl": 219, "execve": 221, "prlimit64": 261, "memfd_create": 279, "shmget": 194, "msgget": 186,
+        "bpf": 280, "mount": 40, "keyctl": 219,
+        "execve": 221, "prlimit64": 261, "memfd_create": 279, "shmget": 194, "msgget": 186,
     },
 }  # fmt: skip
 O_CREAT = 0o100

@@ -94,13 +94,7 @@ async def open_node(
     clock = clock or SystemClock()
     entropy = entropy or SystemEntropy()
     ids = IdSource(clock, entropy)
-    data = blueprint.data
-    try:
-        data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise Unavailable(
-            "folder_unwritable", f"`{data}` cannot be made: {error.strerror}", hint="check the permissions above it"
-        ) from error
+    data = _made(blueprint.data)
     identity = log_identity(data / "keys", entropy=entropy)
     anchors = AnchorFile(data / "checkpoints.txt")
     book = LogBook(signer=identity.signer, log_id=identity.log_id, keep=anchors.keep)
@@ -143,6 +137,16 @@ async def open_node(
     finally:
         store.close()
         liveness.release(node_id)
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise Unavailable(
+            "folder_unwritable", f"`{folder}` cannot be made: {error.strerror}", hint="check the permissions above it"
+        ) from error
+    return folder
 
 
 def _wire(

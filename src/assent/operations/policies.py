@@ -12,7 +12,7 @@ from assent.policy.activation import Report
 from assent.policy.engine import Engine
 from assent.policy.text import pieces
 from assent.primitives.digests import Digest
-from assent.primitives.errors import Malformed
+from assent.primitives.errors import Conflict, Malformed
 from assent.primitives.ids import TenantId
 
 Build = Callable[[str], Engine]
@@ -88,9 +88,16 @@ class Policies:
         row = await self._store.active_policy(tenant)
         if row is not None and row[0] == engine.revision:
             return Activated(revision=engine.revision, number=row[1], changed=False, report=report)
-        number = await self._store.apply(
-            ActivatePolicy(tenant=tenant, revision=engine.revision, text=text, by=by, expected=row[0] if row else "")
+        activation = ActivatePolicy(
+            tenant=tenant, revision=engine.revision, text=text, by=by, expected=row[0] if row else ""
         )
+        try:
+            number = await self._store.apply(activation)
+        except Conflict:
+            row = await self._store.active_policy(tenant)
+            if row is None or row[0] != engine.revision:
+                raise
+            return Activated(revision=engine.revision, number=row[1], changed=False, report=report)  # somebody else did
         self._engines[tenant] = engine
         return Activated(revision=engine.revision, number=number, changed=True, report=report)
 
