@@ -1,5 +1,5 @@
 # One command runs what CI runs: `make check`. Needs git, make and Python 3.11 or newer with venv; no root.
-# PYTHON=python3.12 chooses the interpreter, JOBS=2 runs the tests in parallel, ARGS='-k ledger' is handed to pytest.
+# PYTHON=python3.12 chooses the interpreter, JOBS=1 runs the tests one after the other, ARGS='-k ledger' goes to pytest.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -7,6 +7,7 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 
+JOBS ?= 2
 export PYTHON JOBS ARGS
 
 .PHONY: help setup demo test check format lint types contracts tests fix reference bench lock clean
