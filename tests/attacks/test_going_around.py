@@ -99,7 +99,18 @@ def test_door_opens_when_the_grant_is_real(door):
     assert len(door.journal.lines()) == 1
 
 
-@pytest.mark.parametrize("thing", [None, True, "grant", {}, object(), Grant, object.__new__(Grant)], ids=repr)
+NOT_GRANTS = {
+    "nothing": None,
+    "true": True,
+    "text": "grant",
+    "dict": {},
+    "object": object(),
+    "class": Grant,
+    "empty": object.__new__(Grant),
+}
+
+
+@pytest.mark.parametrize("thing", NOT_GRANTS.values(), ids=NOT_GRANTS.keys())
 def test_door_stays_shut_when_there_is_no_grant(door, thing):
     assert door.refuses(thing) == "grant_forged"
 
