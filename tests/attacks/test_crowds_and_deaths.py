@@ -6,6 +6,8 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from assent.execution.outcomes import Ending
 from assent.primitives.errors import Unavailable
 from tests.attacks.scene import LIMITS
 from tests.attacks.test_sandbox_attacks import scene_of
-from tests.attacks.world import PlantedLane
+from tests.attacks.world import SOURCES, PlantedLane
 from tests.execution.lane_world import Place, eventually, processes_with
 
 CROWD = 40
@@ -138,3 +140,20 @@ def test_sandbox_is_ended_when_its_workspace_is_removed_under_it(lane, place, ma
     place.workspace.mkdir()
     assert list(place.workspace.iterdir()) == []
     assert processes_with(marker) == []
+
+
+def test_warden_is_closed_to_the_program_before_there_is_one():
+    """Under load the program may be at work before its warden runs again; whatever shuts it out must stand by then."""
+    program = (
+        "import ctypes, os\n"
+        "from assent.execution.adapters.sandboxes import warden\n"
+        "def fork():\n"
+        "    print('dumpable', ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), flush=True)\n"  # PR_GET_DUMPABLE
+        "    os._exit(0)\n"
+        "os.fork = fork\n"
+        "warden.split({}, None)\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={"PYTHONPATH": SOURCES}
+    )
+    assert said.stdout == "dumpable 0\n"

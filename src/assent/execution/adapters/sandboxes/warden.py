@@ -43,10 +43,11 @@ _WATCHED = (signal.SIGCHLD, signal.SIGTERM)
 def split(spec: Spec, streams: Streams) -> NoReturn:
     """Fork: the child becomes the program behind the gate, this process its warden."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # before there is a program that could be faster than this process
     program = os.fork()
     if program == 0:
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)  # or the supervisor could not read it at the gate
         become(spec, streams)
-    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     for fd in (*streams.standard, *streams.mounts):
         _close(fd)
     watch(program, streams.gate, spec)
