@@ -17,7 +17,6 @@ from assent.primitives.errors import Malformed
 from tests.attacks.world import PlantedLane
 from tests.execution.lane_world import DAEMON, Place, processes_with
 
-SHORT = {"wall_ms": 700}
 OUTPUT_BYTES = 100_000
 UNRULY = {
     "stops_itself": ("kill -STOP $$", "wall_limit"),
@@ -33,14 +32,18 @@ UNRULY = {
 }  # fmt: skip
 
 
+def limits_of(code: str) -> dict[str, int]:
+    """Little time for what will not end by itself, and enough on any machine for what will."""
+    return {"wall_ms": 700 if code == "wall_limit" else 20_000, "output_bytes_max": OUTPUT_BYTES}
+
+
 @pytest.fixture(scope="module")
 def unruly(lane: PlantedLane) -> Iterator[dict[str, tuple[dict[str, Any], list[int]]]]:
     """All of them at once: how each ended, and what was left of it."""
     place, marker = Place(lane.uid), f"assent-unruly-{secrets.token_hex(8)}"
-    limits = {**SHORT, "output_bytes_max": OUTPUT_BYTES}
     orders = [
-        place.order("sh", "-c", program, marker, env={"MARKER": f"{marker}-{name}"}, limits=limits)
-        for name, (program, _code) in UNRULY.items()
+        place.order("sh", "-c", program, marker, env={"MARKER": f"{marker}-{name}"}, limits=limits_of(code))
+        for name, (program, code) in UNRULY.items()
     ]
     outcomes = lane.carry(*orders)["outcomes"]
     left = {name: processes_with(f"{marker}-{name}") for name in UNRULY}

@@ -321,6 +321,33 @@ def test_result_that_could_not_be_recorded_is_found_unknown_by_the_next_node(tmp
     assert scene.deeds == 2
 
 
+def test_result_that_could_not_be_recorded_is_recorded_once_the_database_is_well_again(tmp_path, monkeypatch):
+    scene = Scene(tmp_path, Reply(value={"bytes": 1}))
+
+    async def body(bench: Bench) -> None:
+        real, full = bench.store.apply, [True]
+
+        async def apply(command: Any) -> Any:
+            if isinstance(command, Settle) and full[0]:
+                raise Unavailable("disk_full", "no room for the receipt")
+            return await real(command)
+
+        monkeypatch.setattr(bench.dispatcher._store, "apply", apply)
+        assert await code_of(bench.perform("files.write", WRITE, key="k")) == "disk_full"
+        with pytest.raises(Unavailable):
+            await bench.gate.settle_owed()
+        full[0] = False
+        assert await bench.gate.settle_owed() == 1
+        assert await bench.gate.settle_owed() == 0
+        told = await bench.perform("files.write", WRITE, key="k")
+        assert (told.fresh, told.effect.state) == (False, EffectState.SUCCEEDED)
+        assert told.outcome is not None
+        assert told.outcome.value == {"bytes": 1}
+
+    scene.run(body)
+    assert scene.deeds == 1
+
+
 def test_repetition_that_is_under_way_is_left_alone_as_long_as_its_node_lives(tmp_path):
     scene = Scene(tmp_path, LOST, Hang(stops=True), Reply(value={"text": "hello"}))
 

@@ -126,13 +126,15 @@ async def open_node(
         for tenant in blueprint.tenants:
             await store.apply(OpenLog(tenant=tenant))
         await node.recovery.fence_out_the_dead()
-        heartbeat = asyncio.ensure_future(_beat(store, fence))
+        heartbeat = asyncio.ensure_future(_beat(store, fence, node.gate))
         try:
             yield node
         finally:
             heartbeat.cancel()
             await asyncio.wait([heartbeat])
             await executor.close()
+            with contextlib.suppress(Unavailable):  # what stays owed is found `unknown` by the next node
+                await node.gate.settle_owed()
             await store.apply(ReleaseLease(tenant=SYSTEM, fence=fence))
     finally:
         store.close()
@@ -214,10 +216,11 @@ def _lanes(clock: Clock, data: Path) -> dict[type, Lane]:
     }
 
 
-async def _beat(store: SqliteLedger, fence: Fence) -> None:
+async def _beat(store: SqliteLedger, fence: Fence, gate: Gate) -> None:
     """Renew the lease until it is lost. Once lost nothing more is accepted: every accept proves the fence."""
     held = True
     while held:
         with contextlib.suppress(Unavailable):  # a locked or full database may be well again at the next beat
             held = await store.apply(RenewLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS))
+            await gate.settle_owed()
         await asyncio.sleep(HEARTBEAT_S)

@@ -24,9 +24,10 @@ from assent.ledger.entries import SALT_BYTES
 from assent.ledger.ports import LedgerStore
 from assent.ledger.receipts import receipt_draft
 from assent.primitives.clock import Clock, Entropy
-from assent.primitives.errors import Refused
+from assent.primitives.errors import Refused, Unavailable
 
 T = TypeVar("T")
+OWED_MAX = 1_000
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
@@ -55,6 +56,7 @@ class Dispatcher:
         self._executor = executor
         self._clock = clock
         self._entropy = entropy
+        self._owed: list[Settle] = []
 
     async def carry_out(
         self, *, grant: Grant, order: Order, seq: int, state: EffectState, on_event: OnEvent
@@ -63,7 +65,8 @@ class Dispatcher:
         when an unknown effect is sent again.
 
         Raises:
-            Unavailable: the result could not be recorded; the effect will be found `unknown`.
+            Unavailable: the result could not be recorded now. `settle_owed` records it when the database is well
+                again; if this node ends before, the effect will be found `unknown`.
         """
         started_at_ms = self._clock.now_ms()
         work = asyncio.create_task(self._carry(grant, order, started_at_ms, on_event))  # noqa: TID251 (awaited below)
@@ -82,6 +85,23 @@ class Dispatcher:
             Unavailable: it could not be recorded; the effect will be found `unknown`.
         """
         await to_the_end(self._abandon(grant))
+
+    async def settle_owed(self) -> int:
+        """Record what could not be recorded when it happened; how many results that were.
+
+        Raises:
+            Unavailable: the database is still not well; what is owed stays owed.
+        """
+        count = 0
+        while self._owed:
+            command = self._owed.pop(0)
+            try:
+                await self._store.apply(command)
+            except Unavailable:
+                self._owed.insert(0, command)
+                raise
+            count += 1
+        return count
 
     async def _abandon(self, grant: Grant) -> None:
         body = grant.body
@@ -124,18 +144,22 @@ class Dispatcher:
             outcome=outcome,
             salt=self._entropy(SALT_BYTES),
         )
-        settled: Settled = await self._store.apply(
-            Settle(
-                tenant=body.tenant,
-                effect=body.effect,
-                last_seq=seq,
-                attempt=body.attempt,
-                fence=body.fence,
-                state=after,
-                code=outcome.code,
-                draft=entry,
-            )
+        command = Settle(
+            tenant=body.tenant,
+            effect=body.effect,
+            last_seq=seq,
+            attempt=body.attempt,
+            fence=body.fence,
+            state=after,
+            code=outcome.code,
+            draft=entry,
         )
+        try:
+            settled: Settled = await self._store.apply(command)
+        except Unavailable:
+            if len(self._owed) < OWED_MAX:
+                self._owed.append(command)
+            raise
         return settled
 
     def _without_lane(self, started_at_ms: int, ending: Ending, code: str, message: str) -> Outcome:

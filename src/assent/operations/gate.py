@@ -161,6 +161,10 @@ class Gate:
                 return await self._carry(_at(effect, seq, attempt=attempt, state=effect.state), ready, on_event)
         raise _unsettled_policy()
 
+    async def settle_owed(self) -> int:
+        """Record results that the database could not take when they came; see `Dispatcher.settle_owed`."""
+        return await self._dispatcher.settle_owed()
+
     def _ask(self, wish: Wish) -> _Asked:
         check_names(wish)
         operation = self._operations.get(wish.operation)
