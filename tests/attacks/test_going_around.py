@@ -26,12 +26,12 @@ from assent.ledger.effects import EffectState
 from assent.ledger.entries import draft
 from assent.ledger.intents import Intent, intent_bytes, intent_digest
 from assent.ledger.operations import Facts
-from assent.operations.wishes import Answer
+from assent.operations.wishes import Answer, Wish
 from assent.policy.approvals import Approval
 from assent.policy.grants import Mint
 from assent.primitives.digests import Digest, digest
-from assent.primitives.errors import AssentError, Conflict, NotFound, Refused
-from assent.primitives.ids import EffectId, GrantId, NodeId, ReviewId
+from assent.primitives.errors import AssentError, Conflict, Malformed, NotFound, Refused
+from assent.primitives.ids import EffectId, GrantId, NodeId, ReviewId, TenantId
 from assent.primitives.leases import Fence
 from assent.testing.clocks import SetClock
 from assent.testing.lanes import ListJournal, as_lanes, scripted_lanes
@@ -406,3 +406,26 @@ def test_policy_of_one_tenant_does_not_bind_another_when_it_changes(node):
     revision = node.run(node.node.policies.active_revision(GLOBEX))
     assert revision is not None
     assert node.run(node.node.policies.told(ACME, revision[0])) is None
+
+
+@pytest.mark.parametrize("tenant", ["initech", "", 'a","x":"', "ACME", "acme\n", "assent"])
+def test_wish_of_a_tenant_that_is_not_served_is_not_found_and_leaves_no_trace(node, tenant):
+    before = node.run(node.node.timelines.latest(ACME))
+    wish = Wish(
+        tenant=TenantId(tenant), operation="files.read", arguments={"path": "a"}, principal="agent:writer",
+        on_behalf_of=("person:ann",),
+    )  # fmt: skip
+    with pytest.raises(NotFound) as refused:
+        node.run(node.node.gate.perform(wish))
+    assert refused.value.code == "tenant_not_found"
+    assert node.run(node.node.timelines.latest(ACME)) == before
+    assert node.run(node.node.timelines.latest(TenantId(tenant))) == []
+
+
+@pytest.mark.parametrize("field", ["operation", "principal", "run", "key", "arguments", "on_behalf_of", "tenant"])
+@pytest.mark.parametrize("value", [None, 7, [1], b"x"], ids=repr)
+def test_wish_with_a_field_of_another_type_is_malformed_and_not_a_traceback(node, field, value):
+    good = Wish(tenant=ACME, operation="files.read", arguments={"path": "a"}, principal="agent:writer")
+    with pytest.raises(Malformed) as refused:
+        node.run(node.node.gate.perform(msgspec.structs.replace(good, **{field: value})))
+    assert refused.value.code == "wish_malformed"

@@ -180,6 +180,7 @@ def _wire(
         policies=policies,
         mint=mint,
         operations=operations,
+        tenants=blueprint.tenants,
         place=place,
         fence=fence,
         ids=ids,

@@ -14,7 +14,7 @@ they were made under is still the active one. When it is not, the gate decides a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -85,6 +85,7 @@ class Gate:
         policies: Policies,
         mint: Mint,
         operations: Mapping[str, Operation],
+        tenants: Collection[TenantId],
         place: Place,
         fence: Fence,
         ids: IdSource,
@@ -96,6 +97,7 @@ class Gate:
         self._policies = policies
         self._mint = mint
         self._operations = operations
+        self._tenants = frozenset(tenants)
         self._contracts = {name: contract_digest(operation.contract) for name, operation in operations.items()}
         self._place = place
         self._fence = fence
@@ -107,6 +109,7 @@ class Gate:
         """Take one wish through the whole path and say what became of it.
 
         Raises:
+            NotFound: this node does not serve the tenant; nothing was recorded.
             Malformed: the wish is not plain JSON, or its key is too long; nothing was recorded.
             Conflict: `key_conflict`: the idempotency key belongs to another call.
             Unavailable: the database or this node's lease is not there; nothing was done.
@@ -123,9 +126,10 @@ class Gate:
         """Dispatch a granted effect: decide again, with its approval and the policy of now, and carry it out.
 
         Raises:
-            NotFound: there is no such effect.
+            NotFound: there is no such effect, or this node does not serve the tenant.
             Conflict: it is not waiting to be dispatched, somebody else was faster, or its approval is gone.
         """
+        self._must_serve(tenant)
         effect, intent, review = await self._granted(tenant, effect_id)
         approval = Approval(intent=review.intent, quorum=len(review.approvers), approvers=review.approvers)
         for _ in range(REDECISIONS_MAX):
@@ -167,6 +171,7 @@ class Gate:
 
     def _ask(self, wish: Wish) -> _Asked:
         check_names(wish)
+        self._must_serve(wish.tenant)
         operation = self._operations.get(wish.operation)
         arguments, fault = dict(wish.arguments), ""
         if operation is not None:
@@ -342,6 +347,11 @@ class Gate:
             )
         )
         return await self._told(effect.tenant, effect.id, decision, review=None)
+
+    def _must_serve(self, tenant: TenantId) -> None:
+        """Another tenant's policy, workspace and log are another node's business, even on the same database."""
+        if tenant not in self._tenants:
+            raise NotFound("tenant_not_found", f"this node serves no tenant `{tenant[:80]}`")
 
     def _forget_or_raise(self, tenant: TenantId, conflict: Conflict) -> None:
         """When the policy moved under a decision, the active one is read again; any other conflict stands."""

@@ -45,7 +45,12 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_names(wish: Wish) -> None:
-    """Names stand in entries, which are for ever, and keys in an index: each must be a text, and have an end."""
+    """Names stand in entries, which are for ever, and keys in an index: each must be a text, and have an end.
+
+    Raises:
+        Malformed: a field is not what it should be.
+    """
+    _check_types(wish)
     if wish.key.startswith(OBSERVATION_KEYS) and not wish.parent:
         raise Malformed("key_reserved", f"keys that begin with `{OBSERVATION_KEYS}` are the reconciler's own")
     chain = " ".join(wish.on_behalf_of)
@@ -57,3 +62,16 @@ def check_names(wish: Wish) -> None:
             raise Malformed(f"{what}_malformed", f"the {what} of a call must be valid Unicode") from error
         if size > bytes_max:
             raise Malformed(f"{what}_too_long", f"the {what} of a call has at most {bytes_max} bytes")
+
+
+def _check_types(wish: Wish) -> None:
+    """A surface in Python may hand over anything; what is not a text or a mapping is told, not tripped over."""
+    chain: object = wish.on_behalf_of
+    arguments: object = wish.arguments
+    texts: tuple[object, ...] = (wish.tenant, wish.operation, wish.principal, wish.run, wish.key, wish.parent)
+    chained = isinstance(chain, tuple) and all(isinstance(name, str) for name in chain)
+    if not (chained and isinstance(arguments, Mapping) and all(isinstance(text, str) for text in texts)):
+        raise Malformed(
+            "wish_malformed",
+            "a call takes texts for its names, a tuple of texts as its chain and a mapping as its arguments",
+        )

@@ -109,6 +109,7 @@ class Bench:
             policies=self.policies,
             mint=Mint(seal),
             operations=operations,
+            tenants=parts.tenants,
             place=Place(workspace=str(parts.workspace)),
             fence=self.fence,
             ids=ids,
