@@ -1,6 +1,6 @@
 """Effects in SQLite: accept, dispatch, settle, judge, withdraw. Every guard stands in the statement that writes.
 
-The two hot commands, a plain accept and a settle, also come in bulk: one statement for all of a batch, whose row
+The two hot commands, a plain accept and a settle, also come in bulk: one call for all of a batch, whose row
 count says whether every guard held. When it did not, the batch is replayed one by one, where each refusal is named.
 """
 
@@ -36,7 +36,9 @@ _ACTIVE = "SELECT 1 WHERE IFNULL((SELECT revision FROM policy_active WHERE tenan
 # The states that the index `effects_open` holds, and its condition word for word: SQLite uses a partial index only for
 # a query that repeats it.
 OPEN_STATES = frozenset({"in_review", "granted", "dispatched", "unknown", "quarantined"})
-IS_OPEN = "state IN ('in_review', 'granted', 'dispatched', 'unknown', 'quarantined')"
+IS_OPEN = (
+    "(state = 'in_review' OR state = 'granted' OR state = 'dispatched' OR state = 'unknown' OR state = 'quarantined')"
+)
 
 _COLUMNS = (
     "tenant, id, key, intent, operation, run, parent, state, code, review, attempt, node, fence, observations,"
@@ -45,14 +47,9 @@ _COLUMNS = (
 _ACCEPT = ManyRows(
     before=f"INSERT INTO effects ({_COLUMNS}) VALUES", columns=16, after="ON CONFLICT (tenant, key) DO NOTHING"
 )
-_SETTLE = ManyRows(
-    before="UPDATE effects SET state = v.column1, code = v.column2, last_seq = v.column3 FROM (VALUES",
-    columns=9,
-    after=(
-        ") AS v WHERE effects.tenant = v.column4 AND effects.id = v.column5 AND effects.attempt = v.column6"
-        " AND effects.node = v.column7 AND effects.fence = v.column8 AND effects.last_seq = v.column9"
-        " AND effects.state IN ('dispatched', 'unknown')"
-    ),
+_SETTLE = (
+    "UPDATE effects SET state = ?, code = ?, last_seq = ? WHERE tenant = ? AND id = ? AND attempt = ? AND node = ?"
+    " AND fence = ? AND last_seq = ? AND (state = 'dispatched' OR state = 'unknown')"
 )
 
 
@@ -117,7 +114,7 @@ class Effects:
             return None
         seqs = [self._book.append(c.tenant, c.draft) for c in commands]
         rows = [_settle_row(c, seq) for c, seq in zip(commands, seqs, strict=True)]
-        if _SETTLE.run(connection, rows) != len(rows):
+        if connection.executemany(_SETTLE, rows).rowcount != len(rows):
             return None
         return [Settled(seq=seq, applied=True) for seq in seqs]
 
@@ -126,7 +123,7 @@ class Effects:
         mark = self._book.mark()
         seq = self._book.append(command.tenant, command.draft)
         held = _not_fenced_out(connection, command.fence)
-        if held and _SETTLE.run(connection, [_settle_row(command, seq)]) == 1:
+        if held and connection.execute(_SETTLE, _settle_row(command, seq)).rowcount == 1:
             return Settled(seq=seq, applied=True)
         self._book.rewind(mark)
         effect = self._must_find(connection, command.tenant, command.effect)

@@ -68,8 +68,9 @@ CREATE TABLE effects (
     UNIQUE (tenant, key)
 );
 
+-- Written with OR because SQLite makes a temporary table for an IN at every write.
 CREATE INDEX effects_open ON effects (tenant, state)
-    WHERE state IN ('in_review', 'granted', 'dispatched', 'unknown', 'quarantined');
+    WHERE (state = 'in_review' OR state = 'granted' OR state = 'dispatched' OR state = 'unknown' OR state = 'quarantined');
 CREATE INDEX effects_by_run ON effects (tenant, run) WHERE run <> '';
 
 -- Questions to people.
