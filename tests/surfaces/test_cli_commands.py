@@ -163,7 +163,7 @@ def test_approval_is_given_first_and_used_later(waiting: Callable[[], str], cli:
 
 def test_answers_name_the_effect_as_well_as_the_review(waiting: Callable[[], str], cli: Cli) -> None:
     waiting()
-    effect = cli("inbox", "--json").document["reviews"][0][1]["effect"]["id"]
+    effect = cli("inbox", "--json").document["reviews"][0]["effect"]["id"]
     assert cli("deny", effect[-12:], "--reason", "no").code == 0
     assert cli("timeline", effect).out.count("denied") == 1
 

@@ -33,8 +33,8 @@ def test_first_minutes_of_a_new_user(tmp_path: Path) -> None:
     assert "Waiting for a person" in asked.out
     assert (home / "workspace" / "notes.txt").exists()
 
-    (review,) = process("inbox", "--json", cwd=home).document["reviews"]
-    id_ = review[0]["id"]
+    (asked_about,) = process("inbox", "--json", cwd=home).document["reviews"]
+    id_ = asked_about["review"]["id"]
     inbox = process("inbox", cwd=home).out
     assert "notes.txt" in inbox
     assert id_ in inbox
@@ -118,8 +118,8 @@ def test_waiting_call_runs_when_somebody_approves(home: Path) -> None:
     with subprocess.Popen(words, cwd=home, stdout=subprocess.PIPE, env=environment()) as running:
         assert running.stdout is not None
         assert running.stdout.readline().startswith(b"Waiting for a person")
-        ((review, _),) = process("inbox", "--json", cwd=home).document["reviews"]
-        assert process("approve", review["id"], "--no-run", cwd=home).code == 0
+        (asked,) = process("inbox", "--json", cwd=home).document["reviews"]
+        assert process("approve", asked["review"]["id"], "--no-run", cwd=home).code == 0
         rest = running.stdout.read().decode()
     assert running.returncode == 0
     assert "Done: files.delete" in rest
@@ -129,10 +129,10 @@ def test_waiting_call_runs_when_somebody_approves(home: Path) -> None:
 def test_waiting_call_ends_refused_when_somebody_denies(home: Path) -> None:
     words = command("do", "files.delete", "--path", "old.txt", "--wait", "--json")
     with subprocess.Popen(words, cwd=home, stdout=subprocess.PIPE, env=environment()) as running:
-        reviews: list[list[dict[str, str]]] = []
+        reviews: list[dict[str, dict[str, str]]] = []
         while not reviews and running.poll() is None:
             reviews = process("inbox", "--json", cwd=home).document["reviews"]
-        assert process("deny", reviews[0][0]["id"], "--reason", "no", cwd=home).code == 0
+        assert process("deny", reviews[0]["review"]["id"], "--reason", "no", cwd=home).code == 0
         out, _ = running.communicate()
     assert running.returncode == 3
     assert json.loads(out)["effect"]["state"] == "refused"

@@ -53,9 +53,10 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inbox(msgspec.Struct, frozen=True, kw_only=True):
-    """What waits for a person: open reviews with the call each is about, and effects nobody can account for."""
+    """What waits for a person: calls with an open review, effects nobody can account for, and what was approved and not
+    carried out."""
 
-    reviews: tuple[tuple[Review, Explanation], ...]
+    reviews: tuple[Explanation, ...]
     unknown: tuple[Explanation, ...]
     granted: tuple[Explanation, ...]
 
@@ -120,7 +121,7 @@ class Timelines:
     async def inbox(self, tenant: TenantId) -> Inbox:
         """What waits for a person."""
         reviews = await self._store.reviews(tenant, states=(ReviewState.OPEN,), limit=INBOX_MAX)
-        asked = [(review, await self.explain(tenant, review.effect)) for review in reviews]
+        asked = [await self.explain(tenant, review.effect) for review in reviews]
         stuck = await self._store.effects(
             tenant, states=(EffectState.UNKNOWN, EffectState.QUARANTINED), limit=INBOX_MAX
         )

@@ -12,7 +12,9 @@ def tell_inbox(paper: Paper, inbox: Inbox) -> None:
     if not (inbox.reviews or inbox.unknown or inbox.granted):
         paper.line("Nothing waits for you.")
         return
-    for review, about in inbox.reviews:
+    for about in inbox.reviews:
+        review = about.review
+        assert review is not None, "it is in the inbox because of its review"
         paper.line(Span(review.question, Tone.WAIT))
         if about.intent is not None:
             tell_call(paper, about.intent.operation, about.intent.arguments)
