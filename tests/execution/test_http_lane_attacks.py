@@ -376,7 +376,7 @@ PLAIN = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
         (PLAIN, b"x" * 65_536, "output_bytes_max"),
         (CHUNKED, b"10000\r\n" + b"x" * 65_536 + b"\r\n", "output_bytes_max"),
         (CHUNKED, b"1;" + b"e" * 8_000 + b"\r\nx\r\n", "output_bytes_max"),
-        (GZIP, gzip.compress(b"") * 500, "output_bytes_max"),
+        (GZIP, gzip.compress(b"", mtime=0) * 500, "output_bytes_max"),
         (b"", b"HTTP/1.1 100 Continue\r\nX-Pad: " + b"p" * 5_000 + b"\r\n\r\n", "output_bytes_max"),
         (b"HTTP/1.1 200 OK\r\n", b"X-Flood: " + b"f" * 1_000 + b"\r\n", "head_bytes"),
         (b"HTTP/1.1 200 OK\r\nX-Flood: ", b"f" * 10_000, "head_bytes"),
@@ -434,7 +434,7 @@ async def test_gzip_bomb_is_defused_when_it_unpacks_to_far_more_than_the_limit()
 
 
 async def test_body_of_exactly_the_limit_is_whole():
-    async with Site(text_answer(gzip.compress(b"x" * 70_000), 200, "Content-Encoding: gzip")) as site:
+    async with Site(text_answer(gzip.compress(b"x" * 70_000, mtime=0), 200, "Content-Encoding: gzip")) as site:
         here = f"127.0.0.1:{site.port}"
         exact = await once(order(f"http://{here}/", here, output_bytes_max=70_000))
         short = await once(order(f"http://{here}/", here, output_bytes_max=69_999))
@@ -445,7 +445,7 @@ async def test_body_of_exactly_the_limit_is_whole():
     "sent",
     [
         b"", b"HTTP/1.1", b"HTTP/1.1 200 OK\r\nContent-Le", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
-        CHUNKED + b"5\r\nhel", CHUNKED + b"5\r\nhello\r\n", GZIP + gzip.compress(b"x" * 999)[:-9],
+        CHUNKED + b"5\r\nhel", CHUNKED + b"5\r\nhello\r\n", GZIP + gzip.compress(b"x" * 999, mtime=0)[:-9],
         GZIP + b"no gzip at all", b"SSH-2.0-OpenSSH\r\n", b"\0" * 100, b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", b"HTTP/1.1 101 Go\r\n\r\n",
     ],
