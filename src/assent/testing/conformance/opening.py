@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import TypeAlias
@@ -14,12 +15,12 @@ from assent.testing.desks import Desk
 Body: TypeAlias = Callable[[Desk], Awaitable[None]]
 
 
-class OpensLedger:
+class OpensLedger(ABC):
     """Opens a fresh store for every test."""
 
+    @abstractmethod
     def opened(self, clock: SetClock) -> AbstractContextManager[LedgerStore]:
         """A fresh, open store that lives for the length of the block."""
-        raise NotImplementedError
 
     def check(self, body: Body) -> None:
         """Run `body` against a fresh store with one node."""
