@@ -22,7 +22,8 @@ from assent.execution.attestations import Attestation, ConfinementClass
 from assent.execution.obligations import Obligations
 from assent.execution.orders import FileOrder, Order
 from assent.execution.outcomes import Ending, Evidence, Outcome
-from assent.execution.ports import OnEvent
+from assent.execution.ports import OnEvent, Steering
+from assent.execution.steering import Capabilities
 from assent.ledger.connectors import BUILTIN
 from assent.ledger.contracts import Argument, EffectClass, Idempotency, OperationContract, contract_digest
 from assent.ledger.effects import EffectState
@@ -81,8 +82,16 @@ class NoopLane:
     """A lane that does nothing with the file orders it gets."""
 
     name = "noop"
+    capabilities = Capabilities()
 
-    async def carry(self, order: Order, *, floor: ConfinementClass, on_event: OnEvent) -> Outcome:  # noqa: ARG002
+    async def carry(
+        self,
+        order: Order,  # noqa: ARG002
+        *,
+        floor: ConfinementClass,  # noqa: ARG002
+        on_event: OnEvent,  # noqa: ARG002
+        steering: Steering | None = None,  # noqa: ARG002
+    ) -> Outcome:
         """See `Lane`."""
         evidence = Evidence(
             lane=self.name,

@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from assent.bootstrap.system import SystemClock
-from assent.execution.adapters.process import MechanismName, ProcessLane
+from assent.execution.adapters.process.lane import MechanismName, ProcessLane
 from assent.execution.adapters.sandboxes.image import Image
 from assent.execution.adapters.sandboxes.namespaces import Namespaces
 from assent.execution.adapters.sandboxes.streams import Streams

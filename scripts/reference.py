@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from assent.bootstrap import settings
-from assent.execution.attestations import CONFINED_NEEDS, NAMESPACED_NEEDS, ConfinementClass
+from assent.execution.attestations import LADDER, NEEDS, ConfinementClass
 from assent.execution.orders import Limits
 from assent.ledger.connectors import BUILTIN
 from assent.ledger.contracts import Argument, OperationContract
@@ -247,7 +247,9 @@ def _values(name: str) -> str:
     if name == "id":
         return "1 to 64 of `a-z`, `0-9`, `.`, `_`, `-`"
     if name == "floor":
-        return ", ".join(f"`{one}`" for one in ConfinementClass)
+        return ", ".join(f"`{one}`" for one in LADDER)
+    if name == "accept":
+        return "some of " + ", ".join(f"`{one}`" for one in ConfinementClass) + ", with blanks between them"
     if name in terms._TEXTS:  # noqa: SLF001 (the tables are what is documented)
         return f"a text, at most {terms._TEXTS[name]:,} characters"  # noqa: SLF001
     most = terms._REVIEWS.get(name) or terms.AMOUNT_MAX // terms._LIMITS[name][1]  # noqa: SLF001
@@ -295,14 +297,21 @@ def confinement_page() -> Iterator[str]:
         "A run's class is the strongest one whose properties were all observed or probed. What that means:\n"
         "[confinement](../explanation/confinement.md).",
     )
-    yield from ("| property | | `confined` | `namespaced` |", "|---|---|---|---|")
-    for name, text in WORDS.of("properties", things=NAMESPACED_NEEDS).items():
-        yield f"| `{name}` | {text} | {'needed' if name in CONFINED_NEEDS else ''} | needed |"
+    yield from (
+        f"| property | | {' | '.join(f'`{name}`' for name in NEEDS)} |",
+        f"|---|---|{'---|' * len(NEEDS)}",
+    )
+    for name, text in WORDS.of("properties", things=frozenset[str]().union(*NEEDS.values())).items():
+        yield f"| `{name}` | {text} | {' | '.join('needed' if name in needs else '' for needs in NEEDS.values())} |"
     yield ""
-    yield "`local-weak` needs none of them. `builtin` is said by the file and http lanes alone: no foreign code runs in"
-    yield "them."
-    yield from _section("Order", "A floor is met by its own class and every later one.")
-    yield " < ".join(f"`{one}`" for one in ConfinementClass)
+    yield "`local-weak` needs none of them. `remote-asserted` is what a run is called of which nothing was seen here"
+    yield "and another machine vouches for something. `builtin` is said by lanes that run no foreign code."
+    yield from _section(
+        "Order",
+        "A floor is met by its own class and every later one. `wasm` and `remote-asserted` stand beside this ladder: "
+        "they meet no floor but their own, and are used only where a rule accepts them by name.",
+    )
+    yield " < ".join(f"`{one}`" for one in LADDER)
 
 
 def _head(title: str, text: str) -> Iterator[str]:

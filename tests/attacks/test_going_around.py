@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from assent.execution.adapters.local import LocalTarget
 from assent.execution.carry import Executor
 from assent.execution.grants import GRANT_TTL_MS, Grant, GrantBody, GrantGate, sealed_bytes
 from assent.execution.obligations import Obligations
@@ -59,7 +60,9 @@ class Door:
     def __init__(self) -> None:
         self.clock, self.journal, self.numbers = SetClock(), ListJournal(), iter(range(1_000_000))
         lanes = as_lanes(scripted_lanes(clock=self.clock, journal=self.journal))
-        self.executor = Executor(lanes=lanes, gate=GrantGate(KEY), clock=self.clock)
+        self.executor = Executor(
+            targets=[LocalTarget(lanes=lanes, clock=self.clock)], gate=GrantGate(KEY), clock=self.clock
+        )
 
     def grant(self, order: Order = READ, *, key: SealKey = KEY, obligations: Obligations | None = None) -> Grant:
         decision = msgspec.structs.replace(ALLOWED, obligations=obligations or Obligations())
@@ -173,7 +176,7 @@ def test_door_stays_shut_when_the_order_names_a_host_that_was_not_granted(door):
 
 def test_door_stays_shut_when_no_lane_carries_the_order():
     door = Door()
-    door.executor = Executor(lanes={}, gate=GrantGate(KEY), clock=door.clock)
+    door.executor = Executor(targets=[LocalTarget(lanes={}, clock=door.clock)], gate=GrantGate(KEY), clock=door.clock)
     order = ProcessOrder(argv=("true",), workspace="/w")
     assert door.refuses(door.grant(order), order) == "lane_missing"
 

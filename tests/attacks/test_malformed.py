@@ -372,11 +372,11 @@ KEY = SealKey(bytes(range(32)))
 ORDER = FileOrder(verb="read", workspace="/w", path="a")
 BODY = GrantBody(
     id=GrantId("gra_1"), tenant=TenantId("acme"), effect=EffectId("eff_1"), attempt=1, intent=digest(b"intent"),
-    order=order_digest(ORDER), policy_revision="rev", obligations=Obligations(hosts=("a:1",)),
+    order=order_digest(ORDER), policy_revision="rev", target="local", obligations=Obligations(hosts=("a:1",)),
     fence=Fence(node=NodeId("nod_1"), number=1), issued_at_ms=1_000, expires_at_ms=61_000,
 )  # fmt: skip
 OTHER: dict[str, st.SearchStrategy[Any]] = {
-    **dict.fromkeys(("id", "tenant", "effect", "intent", "order", "policy_revision"), st.text(max_size=20)),
+    **dict.fromkeys(("id", "tenant", "effect", "intent", "order", "policy_revision", "target"), st.text(max_size=20)),
     **dict.fromkeys(("attempt", "issued_at_ms", "expires_at_ms"), st.integers(-(2**63), 2**63 - 1)),
     "obligations": st.builds(
         Obligations,

@@ -100,7 +100,15 @@ class Driver:
         return {**msgspec.to_builtins(report), "held": report.held, "verdict": report.verdict}
 
     async def mechanisms(self) -> Any:
-        return msgspec.to_builtins(await self.lane(None).probe_mechanisms())
+        return [
+            {
+                "name": one.mechanism,
+                "works": one.works,
+                "confinement": one.held[-1].value if one.held else None,
+                "reason": one.reason,
+            }
+            for one in await self.lane(None).offers()
+        ]
 
     async def forget(self) -> Any:
         """Close every lane, as a shutdown would, and say which processes are left."""

@@ -9,6 +9,7 @@ import os
 import struct
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -182,6 +183,9 @@ def launched(pid):
     return Launch(gate=None, init_pid=pid, init_pidfd=-1, program_pid=pid)  # type: ignore[arg-type]
 
 
+PIPES: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+
+
 def test_proof_accepts_nothing_when_the_process_is_not_confined(tmp_path):
     order = ProcessOrder(argv=("true",), workspace=str(tmp_path))
     expected = attest.Expected(
@@ -191,7 +195,9 @@ def test_proof_accepts_nothing_when_the_process_is_not_confined(tmp_path):
         own_namespaces=attest.own_namespaces(),
         program_digest=digest(b""),
     )
-    with subprocess.Popen(["sleep", "600"], env={"SECRET": "x"}) as process:
+    with subprocess.Popen(["sh", "-c", "echo; read -r _"], env={"SECRET": "x"}, **PIPES) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # before that it may still be on its way into the program
         launch = launched(process.pid)
         properties = attest.sandbox(launch, expected)
         process.kill()

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from assent.execution.adapters.process import ProcessLane, _verdict
+from assent.execution.adapters.process.lane import ProcessLane, _verdict
 from assent.execution.adapters.sandboxes import supervision
 from assent.execution.adapters.sandboxes.gate import Gate
 from assent.execution.adapters.sandboxes.launches import Launch

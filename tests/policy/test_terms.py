@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assent.execution.attestations import ConfinementClass, meets
+from assent.execution.attestations import LADDER, ConfinementClass, meets
 from assent.execution.obligations import Obligations
 from assent.execution.orders import Limits
 from assent.ledger.decisions import ReviewTerms
@@ -83,30 +84,42 @@ def test_read_terms_refuses_what_is_unknown_misplaced_or_malformed(
 
 TERMS = st.builds(
     Terms,
-    floor=st.none() | st.sampled_from(ConfinementClass),
+    floor=st.none() | st.sampled_from(LADDER),
+    accept=st.none() | st.lists(st.sampled_from(ConfinementClass), unique=True, max_size=3).map(tuple),
     limits=st.lists(st.tuples(st.sampled_from(FIELDS), st.integers(1, 2**40)), max_size=5).map(tuple),
 )
 BASES = st.builds(
     Obligations,
-    floor=st.sampled_from(ConfinementClass),
+    floor=st.sampled_from(LADDER),
     limits=st.builds(Limits, **{name: st.integers(1, 2**40) for name in FIELDS}),
 )
 
 
+LEAST = ConfinementClass.CONFINED
+
+
 @given(base=BASES, terms=st.lists(TERMS, max_size=4))
 def test_tightened_takes_the_strictest_named_and_otherwise_the_default(base: Obligations, terms: list[Terms]):
-    found = tightened(base, terms, hosts=("a:1",))
-    assert meets(found.floor, base.floor)
+    found = tightened(base, terms, hosts=("a:1",), least=LEAST)
+    named = [set(term.accept) for term in terms if term.accept is not None]
+    assert meets(found.floor, LEAST)
+    assert named or meets(found.floor, base.floor)
+    assert set(found.accept or ()) == (set.intersection(*named) if named else set())
+    assert (found.accept is None) == (not named)
     assert all(meets(found.floor, term.floor) for term in terms if term.floor is not None)
     for name in FIELDS:
-        named = [n for term in terms for f, n in term.limits if f == name]
-        assert getattr(found.limits, name) == min(named, default=getattr(base.limits, name))
+        amounts = [n for term in terms for f, n in term.limits if f == name]
+        assert getattr(found.limits, name) == min(amounts, default=getattr(base.limits, name))
     assert found.hosts == ("a:1",)
 
 
 @given(base=BASES, terms=st.lists(TERMS, max_size=4))
-def test_tightened_does_not_depend_on_the_order_of_rules(base: Obligations, terms: list[Terms]):
-    assert tightened(base, terms, hosts=()) == tightened(base, reversed(terms), hosts=())
+def test_tightened_does_not_depend_on_the_order_of_rules_but_for_what_is_preferred(
+    base: Obligations, terms: list[Terms]
+):
+    one, other = (tightened(base, some, hosts=(), least=LEAST) for some in (terms, terms[::-1]))
+    assert msgspec.structs.replace(one, accept=None) == msgspec.structs.replace(other, accept=None)
+    assert set(one.accept or ()) == set(other.accept or ())
 
 
 def test_joined_asks_every_question_with_the_largest_quorum_and_the_shortest_time():

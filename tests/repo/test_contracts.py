@@ -69,8 +69,17 @@ PLANTS: dict[str, dict[str, dict[str, str]]] = {
     },
     "lanes-apart": {
         "a_lane_uses_another_lane": {
-            "execution/adapters/planted.py": "from assent.execution.adapters import planted_too",
-            "execution/adapters/planted_too.py": "",
+            "execution/adapters/http/planted.py": "from assent.execution.adapters.process import ProcessLane",
+        },
+        "a_foundation_knows_a_lane": {
+            "execution/adapters/sandboxes/planted.py": "from assent.execution.adapters.http import HttpLane",
+        },
+        "an_adapter_stands_nowhere": {"execution/adapters/planted.py": ""},
+    },
+    "providers-apart": {
+        "a_provider_uses_another": {
+            "reasoning/adapters/planted.py": "from assent.reasoning.adapters import planted_too",
+            "reasoning/adapters/planted_too.py": "",
         },
     },
     "acyclic": {

@@ -13,6 +13,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "assent": ("__version__",),
     "assent.execution.adapters.files": ("FileLane",),
     "assent.execution.adapters.http": ("HttpLane",),
+    "assent.execution.adapters.process": ("ProcessLane",),
     "assent.ledger.connectors": ("BUILTIN", "catalogue"),
 }
 

@@ -130,12 +130,12 @@ async def sandbox(state: Path, *, clock: Clock, fresh: bool) -> AsyncIterator[Fi
     lane = ProcessLane(clock=clock, state_dir=state)
     try:
         chosen = ""
-        for trial in await lane.probe_mechanisms():
-            says = f"works, class {trial.confinement}" if trial.works else f"does not work: {trial.reason}"
+        for trial in await lane.offers(fresh):
+            says = f"works, class {trial.held[-1]}" if trial.works else f"does not work: {trial.reason}"
             # What is weaker than the one that is used is not missed.
             grade = Grade.OK if trial.works or chosen else Grade.WARN
-            chosen = chosen or (trial.name if trial.works else "")
-            yield Finding(name=trial.name, grade=grade, says=f"sandbox: {says}")
+            chosen = chosen or (trial.mechanism if trial.works else "")
+            yield Finding(name=trial.mechanism, grade=grade, says=f"sandbox: {says}")
         for finding in _attacked(await lane.selftest(fresh=fresh)):
             yield finding
     except AssentError as error:

@@ -15,11 +15,12 @@ from assent.bootstrap.keys import log_identity
 from assent.bootstrap.system import SystemClock, SystemEntropy
 from assent.execution.adapters.files import FileLane
 from assent.execution.adapters.http import HttpLane
+from assent.execution.adapters.local import LocalTarget
 from assent.execution.adapters.process import ProcessLane
 from assent.execution.carry import Executor
 from assent.execution.grants import GrantGate
 from assent.execution.orders import FileOrder, HttpOrder, ProcessOrder
-from assent.execution.ports import Lane
+from assent.execution.ports import Lane, Target
 from assent.execution.seals import SealKey
 from assent.ledger.adapters.sqlite import SqliteLedger
 from assent.ledger.adapters.sqlite_log import LogBook
@@ -29,10 +30,12 @@ from assent.ledger.connectors import BUILTIN, catalogue
 from assent.ledger.dispatch import Dispatcher
 from assent.ledger.operations import Operation, Place
 from assent.operations.checkpoints import Checkpoints
+from assent.operations.executions import Executions
 from assent.operations.gate import Gate
 from assent.operations.policies import Policies
 from assent.operations.recovery import Recovery
 from assent.operations.reviews import Reviews
+from assent.operations.targets import Targets
 from assent.operations.timelines import Timelines
 from assent.operations.verification import Verification
 from assent.policy.activation import check
@@ -73,6 +76,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     timelines: Timelines
     checkpoints: Checkpoints
     verification: Verification
+    targets: Targets
+    executions: Executions
     operations: Mapping[str, Operation]
     anchors: AnchorFile
     place: Place
@@ -107,12 +112,14 @@ async def open_node(
         fence = Fence(node=node_id, number=1)
         await store.apply(TakeLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS))
         seal = SealKey(entropy(32))
-        executor = Executor(lanes=lanes or _lanes(clock, data), gate=GrantGate(seal), clock=clock)
+        targets = _targets(clock, data, lanes)
+        executor = Executor(targets=targets, gate=GrantGate(seal), clock=clock)
         operations = catalogue(blueprint.operations)
         node = _wire(
             blueprint,
             store=store,
             executor=executor,
+            targets=Targets(targets=targets, clock=clock),
             operations=operations,
             mint=Mint(seal),
             fence=fence,
@@ -126,12 +133,10 @@ async def open_node(
         for tenant in blueprint.tenants:
             await store.apply(OpenLog(tenant=tenant))
         await node.recovery.fence_out_the_dead()
-        heartbeat = asyncio.ensure_future(_beat(store, fence, node.gate))
         try:
-            yield node
+            async with _beating(store, fence, node):
+                yield node
         finally:
-            heartbeat.cancel()
-            await asyncio.wait([heartbeat])
             await executor.close()
             with contextlib.suppress(Unavailable):  # what stays owed is found `unknown` by the next node
                 await node.gate.settle_owed()
@@ -156,6 +161,7 @@ def _wire(
     *,
     store: SqliteLedger,
     executor: Executor,
+    targets: Targets,
     operations: Mapping[str, Operation],
     mint: Mint,
     fence: Fence,
@@ -179,6 +185,7 @@ def _wire(
         dispatcher=Dispatcher(store=store, executor=executor, clock=clock, entropy=entropy),
         policies=policies,
         mint=mint,
+        targets=targets,
         operations=operations,
         tenants=blueprint.tenants,
         place=place,
@@ -203,18 +210,37 @@ def _wire(
         timelines=Timelines(store=store),
         checkpoints=Checkpoints(store=store),
         verification=Verification(verifier=verifier),
+        targets=targets,
+        executions=Executions(gate=gate, ids=ids, fence=fence),
         operations=operations,
         anchors=anchors,
         place=place,
     )
 
 
-def _lanes(clock: Clock, data: Path) -> dict[type, Lane]:
-    return {
-        ProcessOrder: ProcessLane(clock=clock, state_dir=data / "sandbox"),
+def _targets(clock: Clock, data: Path, lanes: Mapping[type, Lane] | None) -> list[Target]:
+    """This machine, with the lanes that are given or with all there are."""
+    if lanes is not None:
+        return [LocalTarget(lanes=lanes, clock=clock)]
+    process = ProcessLane(clock=clock, state_dir=data / "sandbox")
+    own: dict[type, Lane] = {
+        ProcessOrder: process,
         HttpOrder: HttpLane(clock=clock),
         FileOrder: FileLane(clock=clock),
     }
+    return [LocalTarget(lanes=own, clock=clock, probe=process.offers)]
+
+
+@asynccontextmanager
+async def _beating(store: SqliteLedger, fence: Fence, node: Node) -> AsyncIterator[None]:
+    """Hold the lease; at the end, first stop what still runs."""
+    heartbeat = asyncio.ensure_future(_beat(store, fence, node.gate))
+    try:
+        yield
+    finally:
+        await node.executions.close()
+        heartbeat.cancel()
+        await asyncio.wait([heartbeat])
 
 
 async def _beat(store: SqliteLedger, fence: Fence, gate: Gate) -> None:

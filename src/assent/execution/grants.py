@@ -32,6 +32,7 @@ class GrantBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     intent: Digest
     order: Digest
     policy_revision: str
+    target: str
     obligations: Obligations
     fence: Fence
     issued_at_ms: int

@@ -16,7 +16,9 @@ from assent.primitives.digests import Digest, digest
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What ends a lane's work, whatever it wants. The receipt names the limit that did.
 
-    `wall_ms` from start to end; `output_bytes_max` over all streams (or the response body); the rest for processes.
+    `wall_ms` from start to end; `output_bytes_max` over all streams (or the response body); the rest for processes, of
+    which `disk_bytes_max` is what all files together may grow by. `grace_ms` is the time between the polite request
+    to stop and the kill.
     """
 
     wall_ms: int = 30_000
@@ -26,6 +28,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     cpu_s_max: int = 30
     file_bytes_max: int = 268_435_456
     open_files_max: int = 256
+    disk_bytes_max: int = 1_073_741_824
+    grace_ms: int = 500
+
+
+class Pty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A terminal of the program's own: its size in characters and what `TERM` says it is."""
+
+    rows: int = 24
+    columns: int = 80
+    term: str = "xterm-256color"
 
 
 class ProcessOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="process"):
@@ -34,6 +46,10 @@ class ProcessOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     `argv[0]` is a name searched on the sandbox's PATH or an absolute path inside it. `workspace` is an absolute path on
     the host, bound at the same path inside; `cwd` is relative to it. `env` is the whole environment besides the fixed
     base (PATH, HOME, LANG, TMPDIR).
+
+    `stdin` is what standard input begins with; with `stdin_open` more may come while it runs, until it is ended. With
+    `pty` the three streams are one terminal. `framing` says how output is handed up: in pieces as they come, or line by
+    line. `hosts` (`host:port`) are reached through the egress broker; without any there is no network at all.
     """
 
     argv: tuple[str, ...]
@@ -41,7 +57,11 @@ class ProcessOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     cwd: str = "."
     workspace_writable: bool = True
     stdin: bytes = b""
+    stdin_open: bool = False
+    pty: Pty | None = None
+    framing: Literal["raw", "lines"] = "raw"
     env: dict[str, str] = {}
+    hosts: tuple[str, ...] = ()
     limits: Limits = Limits()
 
 
@@ -73,7 +93,166 @@ class FileOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     limits: Limits = Limits()
 
 
-Order = ProcessOrder | HttpOrder | FileOrder
+class SseOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="sse"):
+    """Listen to one stream of server-sent events (WHATWG HTML, section 9.2) until it ends or a limit does.
+
+    `hosts` as in `HttpOrder`. The lane reconnects at most `reconnects_max` times, with `Last-Event-ID`; it stops after
+    `events_max` events or `idle_ms` without a byte.
+    """
+
+    url: str
+    hosts: tuple[str, ...]
+    headers: tuple[tuple[str, str], ...] = ()
+    last_event_id: str = ""
+    reconnects_max: int = 3
+    events_max: int = 10_000
+    event_bytes_max: int = 1_048_576
+    idle_ms: int = 30_000
+    limits: Limits = Limits()
+
+
+class WebSocketOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="websocket"):
+    """Hold one WebSocket connection (RFC 6455): send `messages`, then what the asker sends, and hand up what comes.
+
+    It ends when the server closes, when the asker ends the input, or with `messages_max` messages received.
+    """
+
+    url: str
+    hosts: tuple[str, ...]
+    headers: tuple[tuple[str, str], ...] = ()
+    subprotocols: tuple[str, ...] = ()
+    messages: tuple[str | bytes, ...] = ()
+    stays_open: bool = False
+    reconnects_max: int = 0
+    messages_max: int = 10_000
+    message_bytes_max: int = 1_048_576
+    ping_ms: int = 20_000
+    idle_ms: int = 60_000
+    limits: Limits = Limits()
+
+
+class RpcCall(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One JSON-RPC request, or a notification, to which no answer comes. `params` is JSON text; empty: none."""
+
+    method: str
+    params: str = ""
+    notification: bool = False
+
+
+class RpcOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="jsonrpc"):
+    """Speak JSON-RPC 2.0 with one peer: a confined program on its standard streams, or an HTTP address.
+
+    More than one call is a batch when `batch` is set, else they are sent one by one, in order.
+    """
+
+    peer: ProcessOrder | HttpOrder
+    calls: tuple[RpcCall, ...]
+    batch: bool = False
+    framing: Literal["newline", "content-length"] = "newline"
+    message_bytes_max: int = 4_194_304
+    limits: Limits = Limits()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts its peer reaches."""
+        return self.peer.hosts
+
+
+class McpOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="mcp"):
+    """Call one tool of an MCP server, or list its tools: a confined program, or an HTTP address.
+
+    `definition` is the digest of the tool's definition as it was admitted; a server that defines the tool otherwise is
+    not called. `session` names a connection that is kept between calls; empty: one for this call alone.
+    """
+
+    peer: ProcessOrder | HttpOrder
+    verb: Literal["call", "list"] = "call"
+    tool: str = ""
+    arguments: str = "{}"
+    definition: str = ""
+    session: str = ""
+    message_bytes_max: int = 4_194_304
+    limits: Limits = Limits()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts its peer reaches."""
+        return self.peer.hosts
+
+
+class PythonOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="python"):
+    """Run Python source in a jailed interpreter that was warm before.
+
+    The value of the last expression, or of `function` called with `arguments` (JSON text: an object of keywords), is
+    the result. `session` names a worker that keeps its state between calls; empty: fresh state, one interpreter a call.
+    """
+
+    source: str
+    workspace: str
+    function: str = ""
+    arguments: str = "{}"
+    session: str = ""
+    preload: tuple[str, ...] = ()
+    workspace_writable: bool = True
+    env: dict[str, str] = {}
+    hosts: tuple[str, ...] = ()
+    limits: Limits = Limits()
+
+
+class TerminalOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="terminal"):
+    """An interactive terminal for a person, confined as any program is and recorded as asciicast v2."""
+
+    process: ProcessOrder
+    record_input: bool = False
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts the program reaches."""
+        return self.process.hosts
+
+    @property
+    def limits(self) -> Limits:
+        """The program's."""
+        return self.process.limits
+
+
+class WasmOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="wasm"):
+    """Run one WebAssembly module: `function` with `arguments`, or `_start` under WASI when it is empty.
+
+    `imports` are the host modules it is granted (`wasi_snapshot_preview1`); none unless named. `module` is the digest
+    of the bytes in `path`, relative to the workspace.
+    """
+
+    workspace: str
+    path: str
+    module: str
+    function: str = ""
+    arguments: tuple[int, ...] = ()
+    stdin: bytes = b""
+    imports: tuple[str, ...] = ()
+    fuel_max: int = 1_000_000_000
+    limits: Limits = Limits()
+
+
+Order = (
+    ProcessOrder
+    | HttpOrder
+    | FileOrder
+    | SseOrder
+    | WebSocketOrder
+    | RpcOrder
+    | McpOrder
+    | PythonOrder
+    | TerminalOrder
+    | WasmOrder
+)
+
+
+def runs_code(order: Order) -> bool:
+    """Whether carrying `order` runs anybody's code but Assent's own, so that it matters where."""
+    if isinstance(order, RpcOrder | McpOrder):
+        return isinstance(order.peer, ProcessOrder)
+    return isinstance(order, ProcessOrder | PythonOrder | TerminalOrder | WasmOrder)
 
 
 def order_digest(order: Order) -> Digest:

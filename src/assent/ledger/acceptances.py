@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from assent.execution.grants import Grant
 from assent.ledger.commands import Accept
-from assent.ledger.decisions import Decision, Verdict
+from assent.ledger.decisions import Decision, Placement, Verdict
 from assent.ledger.effects import EFFECT, Effect, EffectState, Move
 from assent.ledger.entries import draft
 from assent.ledger.intents import Intent
@@ -35,6 +37,7 @@ def acceptance(
     review: ReviewId | None,
     salt: bytes,
     now_ms: int,
+    placement: Placement | None = None,
 ) -> Accept:
     """The command that accepts `intent` (its canonical bytes are `data`) with its decision, in one commit."""
     moves = _MOVES[decision.verdict]
@@ -53,6 +56,7 @@ def acceptance(
         body |= {
             "attempt": grant.body.attempt, "grant": grant.body.id, "node": fence.node, "fence": fence.number,
             "floor": grant.body.obligations.floor, "hosts": [*grant.body.obligations.hosts],
+            **placed(placement),
         }  # fmt: skip
     return Accept(
         tenant=intent.tenant,
@@ -66,6 +70,13 @@ def acceptance(
         review=asked,
         draft=draft("effect.accepted", body, salt=salt, payload=_payload(data, decision.reason)),
     )
+
+
+def placed(placement: Placement | None) -> dict[str, Any]:
+    """What an entry says of a placement that was a choice: the target, and the rungs that were considered."""
+    if placement is None or not placement.rungs:
+        return {}
+    return {"target": placement.target, "rungs": [msgspec.to_builtins(rung) for rung in placement.rungs]}
 
 
 def accepted_effect(accept: Accept, seq: int) -> Effect:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from assent.ledger.decisions import Decision
+from assent.ledger.decisions import Decision, Placement
 from assent.ledger.effects import EffectState, Move
 from assent.ledger.entries import Draft
 from assent.ledger.intents import Intent
@@ -53,6 +53,7 @@ class Dispatch(Command, frozen=True, kw_only=True, gc=False):
     policy_revision: str
     rules: tuple[str, ...]
     fence: Fence
+    placement: Placement | None = None
 
 
 class Settle(Command, frozen=True, kw_only=True, gc=False):

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from assent.execution.attestations import ConfinementClass
 from assent.execution.obligations import Obligations
 
 
@@ -25,11 +26,28 @@ class ReviewTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ttl_s: int = 86_400
 
 
+class Rung(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One class on one target that was considered for an order: taken, or why not."""
+
+    target: str
+    confinement: ConfinementClass
+    taken: bool
+    reason: str = ""
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where an allowed order runs: the one target, the class it must show there, and every rung that was considered."""
+
+    target: str
+    floor: ConfinementClass
+    rungs: tuple[Rung, ...] = ()
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`code` is a stable word (`allowed`, `needs_review`, `forbidden`, `no_rule`, `unknown_operation`,
     `unknown_principal`, `principal_invalid`, `contract_changed`, `arguments_invalid`, `policy_error`,
-    `policy_missing`); `rules` are the ids of the rules that decided; `reason` is one sentence for people.
-    `obligations` are set for allow and review, `review` for review."""
+    `policy_missing`, `target_unavailable`); `rules` are the ids of the rules that decided; `reason` is one sentence for
+    people. `obligations` are set for allow and review, `review` for review."""
 
     verdict: Verdict
     code: str

@@ -17,7 +17,7 @@ from assent.execution.carry import Executor
 from assent.execution.grants import Grant
 from assent.execution.orders import Order
 from assent.execution.outcomes import Ending, Evidence, Outcome
-from assent.execution.ports import OnEvent
+from assent.execution.ports import OnEvent, Steering
 from assent.ledger.commands import OpenLog, Settle, Settled
 from assent.ledger.effects import EffectState, ended
 from assent.ledger.entries import SALT_BYTES
@@ -59,7 +59,14 @@ class Dispatcher:
         self._owed: list[Settle] = []
 
     async def carry_out(
-        self, *, grant: Grant, order: Order, seq: int, state: EffectState, on_event: OnEvent
+        self,
+        *,
+        grant: Grant,
+        order: Order,
+        seq: int,
+        state: EffectState,
+        on_event: OnEvent,
+        steering: Steering | None = None,
     ) -> tuple[Outcome, Settled]:
         """Carry `order` and settle. `seq` is the log position of the dispatch, `state` is `dispatched`, or `unknown`
         when an unknown effect is sent again.
@@ -69,7 +76,7 @@ class Dispatcher:
                 again; if this node ends before, the effect will be found `unknown`.
         """
         started_at_ms = self._clock.now_ms()
-        work = asyncio.create_task(self._carry(grant, order, started_at_ms, on_event))  # noqa: TID251 (awaited below)
+        work = asyncio.create_task(self._carry(grant, order, started_at_ms, on_event, steering))  # noqa: TID251 (awaited below)
         try:
             outcome = await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -114,9 +121,11 @@ class Dispatcher:
             )
             await self._settle(grant, outcome, seq=effect.last_seq, state=effect.state)
 
-    async def _carry(self, grant: Grant, order: Order, started_at_ms: int, on_event: OnEvent) -> Outcome:
+    async def _carry(
+        self, grant: Grant, order: Order, started_at_ms: int, on_event: OnEvent, steering: Steering | None
+    ) -> Outcome:
         try:
-            return await self._executor.carry(grant=grant, order=order, on_event=on_event)
+            return await self._executor.carry(grant=grant, order=order, on_event=on_event, steering=steering)
         except Refused as refusal:
             return self._without_lane(started_at_ms, Ending.FAILED, refusal.code, str(refusal))
         except asyncio.CancelledError:

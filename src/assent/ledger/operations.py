@@ -24,7 +24,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     `path` is normalised and relative to the workspace when `inside_workspace`, else as it was written; `host` is
     `host:port` in canonical form; `method` an upper-case HTTP method; `program` the base name of what is run when it is
     one of the system's own programs, else its whole absolute path (a file the agent wrote borrows no trusted name);
-    `payload_bytes` the size of what is sent or written.
+    `payload_bytes` the size of what is sent or written; `target` the target that is asked for (empty: any).
     """
 
     path: str = ""
@@ -32,6 +32,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     host: str = ""
     method: str = ""
     program: str = ""
+    target: str = ""
     payload_bytes: int = 0
 
 

@@ -23,43 +23,30 @@ import msgspec
 from assent.execution.grants import Grant
 from assent.execution.orders import Order, order_digest
 from assent.execution.outcomes import StreamEvent
-from assent.execution.ports import OnEvent
+from assent.execution.ports import OnEvent, Steering
 from assent.ledger.acceptances import acceptance, accepted_effect
 from assent.ledger.commands import Accept, Accepted, Dispatch, Withdraw
-from assent.ledger.contracts import contract_digest, read_arguments
-from assent.ledger.decisions import Decision, Verdict
+from assent.ledger.decisions import Decision, Placement, Rung, Verdict
 from assent.ledger.dispatch import Dispatcher
 from assent.ledger.effects import Effect, EffectState, Move, settled_effect
 from assent.ledger.entries import SALT_BYTES
 from assent.ledger.intents import Intent, intent_bytes, intent_digest
-from assent.ledger.operations import Facts, Operation, Place
+from assent.ledger.operations import Operation, Place
 from assent.ledger.ports import LedgerStore
 from assent.ledger.reviews import Review
+from assent.operations.asking import Asked, Asking
 from assent.operations.policies import Policies
+from assent.operations.targets import Targets
 from assent.operations.timelines import intent_of, outcome_of
-from assent.operations.wishes import Answer, Wish, check_names
+from assent.operations.wishes import Answer, Wish
 from assent.policy.approvals import Approval
 from assent.policy.grants import Mint
 from assent.primitives.clock import Clock, Entropy
-from assent.primitives.digests import Digest
 from assent.primitives.errors import Conflict, InvariantBroken, Malformed, NotFound, Refused, Unavailable
 from assent.primitives.ids import EffectId, IdSource, ReviewId, TenantId
 from assent.primitives.leases import Fence
 
 REDECISIONS_MAX = 4
-INTENT_BYTES_MAX = 8 * 1_048_576
-
-
-class _Asked(NamedTuple):
-    """An intent with all that was computed from it."""
-
-    intent: Intent
-    data: bytes
-    digest: Digest
-    operation: Operation | None
-    arguments: dict[str, Any]
-    facts: Facts
-    fault: str
 
 
 class _Ready(NamedTuple):
@@ -68,6 +55,7 @@ class _Ready(NamedTuple):
     decision: Decision
     order: Order | None
     grant: Grant | None
+    placement: Placement | None = None
 
 
 def _ignore(_: StreamEvent) -> None:
@@ -84,6 +72,7 @@ class Gate:
         dispatcher: Dispatcher,
         policies: Policies,
         mint: Mint,
+        targets: Targets,
         operations: Mapping[str, Operation],
         tenants: Collection[TenantId],
         place: Place,
@@ -96,17 +85,15 @@ class Gate:
         self._dispatcher = dispatcher
         self._policies = policies
         self._mint = mint
-        self._operations = operations
-        self._tenants = frozenset(tenants)
-        self._contracts = {name: contract_digest(operation.contract) for name, operation in operations.items()}
-        self._place = place
+        self._targets = targets
+        self._asking = Asking(operations=operations, tenants=tenants, place=place)
         self._fence = fence
         self._ids = ids
         self._clock = clock
         self._entropy = entropy
 
-    async def perform(self, wish: Wish, *, on_event: OnEvent = _ignore) -> Answer:
-        """Take one wish through the whole path and say what became of it.
+    async def perform(self, wish: Wish, *, on_event: OnEvent = _ignore, steering: Steering | None = None) -> Answer:
+        """Take one wish through the whole path and say what became of it. `steering` speaks to it while it runs.
 
         Raises:
             NotFound: this node does not serve the tenant; nothing was recorded.
@@ -114,26 +101,33 @@ class Gate:
             Conflict: `key_conflict`: the idempotency key belongs to another call.
             Unavailable: the database or this node's lease is not there; nothing was done.
         """
-        asked = self._ask(wish)
+        asked = self._asking.ask(wish)
         for _ in range(REDECISIONS_MAX):
             try:
-                return await self._decide_and_accept(wish, asked, on_event)
+                return await self._decide_and_accept(wish, asked, on_event, steering)
             except Conflict as conflict:
                 self._forget_or_raise(wish.tenant, conflict)
         raise _unsettled_policy()
 
-    async def release(self, tenant: TenantId, effect_id: EffectId, *, on_event: OnEvent = _ignore) -> Answer:
+    async def release(
+        self,
+        tenant: TenantId,
+        effect_id: EffectId,
+        *,
+        on_event: OnEvent = _ignore,
+        steering: Steering | None = None,
+    ) -> Answer:
         """Dispatch a granted effect: decide again, with its approval and the policy of now, and carry it out.
 
         Raises:
             NotFound: there is no such effect, or this node does not serve the tenant.
             Conflict: it is not waiting to be dispatched, somebody else was faster, or its approval is gone.
         """
-        self._must_serve(tenant)
+        self._asking.must_serve(tenant)
         effect, intent, review = await self._granted(tenant, effect_id)
         approval = Approval(intent=review.intent, quorum=len(review.approvers), approvers=review.approvers)
         for _ in range(REDECISIONS_MAX):
-            ready = await self._prepare(self._read(intent), approval, effect.id, key=effect.key, attempt=1)
+            ready = await self._prepare(self._asking.read(intent), approval, effect.id, key=effect.key, attempt=1)
             if ready.grant is None:
                 return await self._withdraw(effect, ready.decision)
             try:
@@ -142,7 +136,7 @@ class Gate:
                 self._forget_or_raise(tenant, conflict)
             else:
                 dispatched = _at(effect, seq, attempt=1, state=EffectState.DISPATCHED)
-                return await self._carry(dispatched, ready, on_event)
+                return await self._carry(dispatched, ready, on_event, steering)
         raise _unsettled_policy()
 
     async def resend(self, effect: Effect, intent: Intent, *, on_event: OnEvent = _ignore) -> Answer:
@@ -154,7 +148,7 @@ class Gate:
         """
         attempt = effect.attempt + 1
         for _ in range(REDECISIONS_MAX):
-            ready = await self._prepare(self._read(intent), None, effect.id, key=effect.key, attempt=attempt)
+            ready = await self._prepare(self._asking.read(intent), None, effect.id, key=effect.key, attempt=attempt)
             if ready.grant is None:
                 raise Refused("resend_refused", f"policy no longer allows `{effect.id}`: {ready.decision.reason}")
             try:
@@ -169,43 +163,7 @@ class Gate:
         """Record results that the database could not take when they came; see `Dispatcher.settle_owed`."""
         return await self._dispatcher.settle_owed()
 
-    def _ask(self, wish: Wish) -> _Asked:
-        check_names(wish)
-        self._must_serve(wish.tenant)
-        operation = self._operations.get(wish.operation)
-        arguments, fault = dict(wish.arguments), ""
-        if operation is not None:
-            try:
-                arguments = read_arguments(operation.contract, wish.arguments)
-            except Malformed as malformed:
-                fault = str(malformed)
-        intent = Intent(
-            tenant=wish.tenant,
-            operation=wish.operation,
-            contract=self._contracts.get(wish.operation, Digest("")),
-            arguments=arguments,
-            principal=wish.principal,
-            on_behalf_of=wish.on_behalf_of,
-            run=wish.run,
-            key=wish.key,
-        )
-        asked = self._read(intent, fault)
-        if len(asked.data) > INTENT_BYTES_MAX:
-            raise Malformed("wish_too_large", f"a call has at most {INTENT_BYTES_MAX} bytes", hint="send less at once")
-        return asked
-
-    def _read(self, intent: Intent, fault: str = "") -> _Asked:
-        data = intent_bytes(intent)
-        operation = self._operations.get(intent.operation)
-        facts = Facts()
-        if operation is not None and not fault:
-            try:
-                facts = operation.facts(intent.arguments, self._place)
-            except Malformed as malformed:
-                fault = str(malformed)
-        return _Asked(intent, data, intent_digest(data), operation, intent.arguments, facts, fault)
-
-    async def _decide(self, asked: _Asked, approval: Approval | None) -> Decision:
+    async def _decide(self, asked: Asked, approval: Approval | None) -> Decision:
         engine = await self._policies.active(asked.intent.tenant)
         if engine is None:
             return _denied("policy_missing", "no policy is active; activate one with `assent policy activate`")
@@ -213,7 +171,9 @@ class Gate:
             return _denied("arguments_invalid", asked.fault, revision=engine.revision)
         return engine.decide(intent=asked.intent, intent_digest=asked.digest, facts=asked.facts, approval=approval)
 
-    async def _decide_and_accept(self, wish: Wish, asked: _Asked, on_event: OnEvent) -> Answer:
+    async def _decide_and_accept(
+        self, wish: Wish, asked: Asked, on_event: OnEvent, steering: Steering | None
+    ) -> Answer:
         effect_id = self._ids.effect()
         ready = await self._prepare(asked, None, effect_id, key=wish.key, attempt=1)
         decision = ready.decision
@@ -224,6 +184,7 @@ class Gate:
             decision=decision,
             effect=effect_id,
             grant=ready.grant,
+            placement=ready.placement,
             fence=self._fence,
             parent=wish.parent,
             review=self._ids.review() if decision.verdict is Verdict.REVIEW else None,
@@ -236,23 +197,27 @@ class Gate:
         effect = accepted_effect(accept, accepted.seq)
         if ready.grant is None:
             return Answer(effect=effect, decision=decision, review=accept.review)
-        return await self._carry(effect, ready, on_event)
+        return await self._carry(effect, ready, on_event, steering)
 
     async def _prepare(
-        self, asked: _Asked, approval: Approval | None, effect: EffectId, *, key: str, attempt: int
+        self, asked: Asked, approval: Approval | None, effect: EffectId, *, key: str, attempt: int
     ) -> _Ready:
         """Decide and, when the answer is yes, make the exact order and the grant for it."""
         decision = await self._decide(asked, approval)
         if decision.verdict is not Verdict.ALLOW or asked.operation is None or decision.obligations is None:
             return _Ready(decision, None, None)
         try:
-            order = asked.operation.plan(asked.arguments, self._place, decision.obligations, key or effect)
+            order = asked.operation.plan(asked.arguments, self._asking.place, decision.obligations, key or effect)
         except Malformed as malformed:
             return _Ready(_denied("arguments_invalid", str(malformed), revision=decision.policy_revision), None, None)
+        placement, rungs = await self._targets.place(order, decision.obligations, asked=asked.facts.target)
+        if placement is None:
+            return _Ready(_denied("target_unavailable", _no_rung(rungs), revision=decision.policy_revision), None, None)
         grant = self._mint.mint(
             decision=decision,
             intent=asked.digest,
             order=order_digest(order),
+            placement=placement,
             tenant=asked.intent.tenant,
             effect=effect,
             attempt=attempt,
@@ -260,7 +225,7 @@ class Gate:
             id=self._ids.grant(),
             now_ms=self._clock.now_ms(),
         )
-        return _Ready(decision, order, grant)
+        return _Ready(decision, order, grant, placement)
 
     async def _dispatch(self, effect: Effect, ready: _Ready, *, review: ReviewId | None) -> int:
         assert ready.grant is not None, "nothing is dispatched without a grant"
@@ -276,6 +241,7 @@ class Gate:
                 policy_revision=ready.decision.policy_revision,
                 rules=ready.decision.rules,
                 fence=self._fence,
+                placement=ready.placement,
             ),
             ready,
         )
@@ -291,11 +257,18 @@ class Gate:
                     await self._dispatcher.abandon(ready.grant)
             raise
 
-    async def _carry(self, effect: Effect, ready: _Ready, on_event: OnEvent) -> Answer:
+    async def _carry(
+        self, effect: Effect, ready: _Ready, on_event: OnEvent, steering: Steering | None = None
+    ) -> Answer:
         assert ready.grant is not None, "nothing is carried without a grant"
         assert ready.order is not None, "a grant is for an order"
         outcome, settled = await self._dispatcher.carry_out(
-            grant=ready.grant, order=ready.order, seq=effect.last_seq, state=effect.state, on_event=on_event
+            grant=ready.grant,
+            order=ready.order,
+            seq=effect.last_seq,
+            state=effect.state,
+            on_event=on_event,
+            steering=steering,
         )
         if settled.applied:
             after = settled_effect(effect, outcome, settled.seq)
@@ -348,11 +321,6 @@ class Gate:
         )
         return await self._told(effect.tenant, effect.id, decision, review=None)
 
-    def _must_serve(self, tenant: TenantId) -> None:
-        """Another tenant's policy, workspace and log are another node's business, even on the same database."""
-        if tenant not in self._tenants:
-            raise NotFound("tenant_not_found", f"this node serves no tenant `{tenant[:80]}`")
-
     def _forget_or_raise(self, tenant: TenantId, conflict: Conflict) -> None:
         """When the policy moved under a decision, the active one is read again; any other conflict stands."""
         if conflict.code != "policy_moved":
@@ -372,6 +340,12 @@ def _at(effect: Effect, seq: int, *, attempt: int, state: EffectState) -> Effect
 
 def _unsettled_policy() -> Conflict:
     return Conflict("policy_moved", "the policy keeps changing", hint="try again when it has settled")
+
+
+def _no_rung(rungs: tuple[Rung, ...]) -> str:
+    """Why no target will do: each rung that was considered."""
+    told = "; ".join(f"{rung.confinement} on `{rung.target}`: {rung.reason}" for rung in rungs)
+    return f"no target will do ({told or 'every accepted class lies below the floor'})"[:1_000]
 
 
 def _denied(code: str, reason: str, *, revision: str = "") -> Decision:

@@ -35,12 +35,13 @@ SOMEONE = "person:someone"
 OTHERS = tuple(f"person:other-{number}" for number in range(1, QUORUM_MAX))
 DIGEST = Digest("sha256:" + "0" * 64)
 
-_TEXTS = ("path", "host", "method", "program")
+_TEXTS = ("path", "host", "method", "program", "target")
 _ELSE = {
     "path": "some/other.file",
     "host": "other.example:443",
     "method": "OTHER",
     "program": "other",
+    "target": "other",
     "run": "run_other",
 }
 

@@ -32,7 +32,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from assent.execution.attestations import tightest
 from assent.execution.obligations import Obligations
 from assent.ledger.contracts import OperationContract
 from assent.ledger.decisions import Decision, Verdict
@@ -240,10 +239,9 @@ class Engine:
         )
 
     def _obligations(self, case: _Case, rules: Iterable[Rule]) -> Obligations:
-        floor = tightest(self._defaults.floor, case.offer.contract.floor)
-        base = Obligations(floor=floor, limits=self._defaults.limits)
         hosts = (case.facts.host,) if case.facts.host else ()
-        return tightened(base, (rule.terms for rule in rules), hosts=hosts)
+        terms = (rule.terms for rule in rules)
+        return tightened(self._defaults, terms, hosts=hosts, least=case.offer.contract.floor)
 
     def _allowed(self, case: _Case, answer: Answer, *, lifted: tuple[Rule, ...] = (), approvals: int = 0) -> Decision:
         permits = case.slice.named(answer.rules)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from assent.execution.grants import GRANT_TTL_MS, Grant, GrantBody, sealed_bytes
+from assent.execution.obligations import Obligations
 from assent.execution.seals import SealKey
-from assent.ledger.decisions import Decision, Verdict
+from assent.execution.targets import LOCAL
+from assent.ledger.decisions import Decision, Placement, Verdict
 from assent.primitives.digests import Digest
 from assent.primitives.errors import InvariantBroken
 from assent.primitives.ids import EffectId, GrantId, TenantId
@@ -30,9 +34,11 @@ class Mint:
         attempt: int,
         fence: Fence,
         now_ms: int,
+        placement: Placement | None = None,
         id: GrantId,  # noqa: A002 (the field of the body)
     ) -> Grant:
-        """A grant for one attempt of exactly `order`, good for `GRANT_TTL_MS`.
+        """A grant for one attempt of exactly `order`, good for `GRANT_TTL_MS`, on exactly the target of `placement`
+        (None: on this machine, at the floor of the decision).
 
         Raises:
             InvariantBroken: `grant_without_consent`: the decision does not allow.
@@ -47,7 +53,8 @@ class Mint:
             intent=intent,
             order=order,
             policy_revision=decision.policy_revision,
-            obligations=decision.obligations,
+            target=placement.target if placement else LOCAL,
+            obligations=_at(decision.obligations, placement),
             fence=fence,
             issued_at_ms=now_ms,
             expires_at_ms=now_ms + GRANT_TTL_MS,
@@ -56,3 +63,7 @@ class Mint:
         grant.body = body
         grant.mac = self._key.seal(sealed_bytes(body))
         return grant
+
+
+def _at(obligations: Obligations, placement: Placement | None) -> Obligations:
+    return obligations if placement is None else msgspec.structs.replace(obligations, floor=placement.floor)

@@ -31,6 +31,7 @@ class _Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     host: str = ""
     method: str = ""
     program: str = ""
+    target: str = ""
     approval: _Approved | None = None
 
 
@@ -46,7 +47,7 @@ def context(
         UnicodeEncodeError: a text is not valid Unicode.
         TypeError: a text is none. (Bytes, dates and the like would be written as some text, and judged as that.)
     """
-    for text in (run, facts.path, facts.host, facts.method, facts.program):
+    for text in (run, facts.path, facts.host, facts.method, facts.program, facts.target):
         if type(text) is not str:
             raise TypeError("a fact that must be text is not")
     return _encode(
@@ -60,6 +61,7 @@ def context(
             host=facts.host,
             method=facts.method,
             program=facts.program,
+            target=facts.target,
             approval=_approved(approval),
         )
     )

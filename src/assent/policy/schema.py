@@ -37,6 +37,7 @@ type Call = {
   host?: String,              // "host:port"
   method?: String,            // "GET", "POST", …
   program?: String,           // "git"; with its folder when it is not one of the system's programs
+  target?: String,            // the target that is asked for; absent: any that will do
   payload_bytes: Long,        // the size of what is sent or written
   approval?: Approval,
 };

@@ -6,11 +6,14 @@
     @review("Delete this file?")         a forbid that an approval lifts: the question people are asked,
     @quorum("2") @review_ttl_s("3600")     how many must approve, and for how long the question stands
     @floor("namespaced")                 a permit, or a forbid with a review: the weakest confinement,
+    @accept("microvm namespaced")        the classes that will do, the preferred one first; the only way below the
+                                         default floor, and the only way to what stands beside the ladder
     @wall_s @cpu_s @memory_mb @output_kb   and the limits under which the call may be carried out
-    @file_mb @processes @open_files
+    @file_mb @processes @open_files @disk_mb
 
-Of all the rules that apply, the strictest floor and the smallest amount of each limit hold. The floor never falls below
-that of the operation's contract; a limit that no rule names is the engine's default.
+Of all the rules that apply, the strictest floor and the smallest amount of each limit hold, and a class will do only
+when every rule that names classes names it. The floor never falls below that of the operation's contract; a limit that
+no rule names is the engine's default, and so is the floor where no rule names classes.
 """
 
 from __future__ import annotations
@@ -19,8 +22,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from assent.execution.attestations import ConfinementClass, tightest
-from assent.execution.obligations import Obligations
+from assent.execution.attestations import LADDER, ConfinementClass, tightest
+from assent.execution.obligations import Accepted, Obligations, both
 from assent.execution.orders import Limits
 from assent.ledger.decisions import ReviewTerms
 
@@ -38,6 +41,7 @@ _LIMITS: dict[str, tuple[str, int]] = {
     "file_mb": ("file_bytes_max", 1_048_576),
     "processes": ("processes_max", 1),
     "open_files": ("open_files_max", 1),
+    "disk_mb": ("disk_bytes_max", 1_048_576),
 }
 _REVIEWS: dict[str, int] = {"quorum": QUORUM_MAX, "review_ttl_s": REVIEW_TTL_S_MAX}
 _TEXTS: dict[str, int] = {
@@ -45,7 +49,7 @@ _TEXTS: dict[str, int] = {
     "review": TEXT_CHARACTERS_MAX,
     "example": EXAMPLE_CHARACTERS_MAX,
 }
-ANNOTATIONS = frozenset({"id", "floor", *_LIMITS, *_REVIEWS, *_TEXTS})
+ANNOTATIONS = frozenset({"id", "floor", "accept", *_LIMITS, *_REVIEWS, *_TEXTS})
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +59,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     example: str = ""
     review: ReviewTerms | None = None
     floor: ConfinementClass | None = None
+    accept: tuple[ConfinementClass, ...] | None = None
     limits: tuple[tuple[str, int], ...] = ()
 
 
@@ -67,8 +72,13 @@ def read_terms(annotations: Mapping[str, str], *, effect: str) -> tuple[Terms, l
         if not text.strip() or len(text) > size or not text.isprintable():
             faults.append(f"`@{name}` must be a printable text of 1 to {size} characters")
     floor = annotations.get("floor")
-    if floor is not None and floor not in set(ConfinementClass):
-        faults.append(f"`@floor` must be one of {', '.join(f'`{name}`' for name in ConfinementClass)}")
+    if floor is not None and floor not in set(LADDER):
+        faults.append(f"`@floor` must be one of {', '.join(f'`{name}`' for name in LADDER)}")
+    accept = tuple(annotations["accept"].split()) if "accept" in annotations else None
+    if accept is not None and (
+        not accept or not set(accept) <= set(ConfinementClass) or len(set(accept)) < len(accept)
+    ):
+        faults.append(f"`@accept` must name some of {', '.join(f'`{name}`' for name in ConfinementClass)}, each once")
     amounts = {name: _amount(name, annotations, faults) for name in (*_LIMITS, *_REVIEWS) if name in annotations}
     if faults:
         return Terms(), faults
@@ -78,6 +88,7 @@ def read_terms(annotations: Mapping[str, str], *, effect: str) -> tuple[Terms, l
         example=annotations.get("example", ""),
         review=_review(annotations, amounts),
         floor=ConfinementClass(floor) if floor else None,
+        accept=tuple(map(ConfinementClass, accept)) if accept else None,
         limits=limits,
     )
     return terms, []
@@ -88,7 +99,7 @@ def _misplaced(annotations: Mapping[str, str], effect: str) -> list[str]:
         return [] if effect == "forbid" else ["`@review` belongs to a `forbid` that an approval lifts"]
     alone = [name for name in _REVIEWS if name in annotations]
     if effect == "forbid":  # what is never carried out needs no limits
-        alone += [name for name in ("floor", *_LIMITS) if name in annotations]
+        alone += [name for name in ("floor", "accept", *_LIMITS) if name in annotations]
     return [f"`@{name}` says nothing here without `@review`" for name in alone]
 
 
@@ -112,21 +123,28 @@ def _review(annotations: Mapping[str, str], amounts: Mapping[str, int]) -> Revie
     )
 
 
-def tightened(base: Obligations, terms: Iterable[Terms], *, hosts: tuple[str, ...]) -> Obligations:
+def tightened(
+    base: Obligations, terms: Iterable[Terms], *, hosts: tuple[str, ...], least: ConfinementClass
+) -> Obligations:
     """What holds under all of `terms`, for exactly `hosts`.
 
-    The floor of `base` can only rise. Its limits are defaults: they hold where no rule names the limit; of several
-    rules that name it the smallest amount holds.
+    The floor of `base` and its limits are defaults: a limit holds where no rule names it, the floor where no rule names
+    the classes it accepts. Below `least`, the floor of the contract, nothing goes. Of several rules that name a limit
+    the smallest amount holds, of several floors the strictest; and a class is accepted that all of them accept.
     """
-    floor = base.floor
+    floors = [least]
+    accept: Accepted = None
     named: dict[str, int] = {}
     for term in terms:
         if term.floor is not None:
-            floor = tightest(floor, term.floor)
+            floors.append(term.floor)
+        accept = both(accept, term.accept)
         for name, amount in term.limits:
             named[name] = min(named.get(name, amount), amount)
+    if accept is None:
+        floors.append(base.floor)
     limits = {name: named.get(name, getattr(base.limits, name)) for name in Limits.__struct_fields__}
-    return Obligations(floor=floor, hosts=hosts, limits=Limits(**limits))
+    return Obligations(floor=tightest(*floors), accept=accept, hosts=hosts, limits=Limits(**limits))
 
 
 def joined(terms: Iterable[Terms], *, question: str) -> ReviewTerms:

@@ -18,6 +18,7 @@ GrantId = NewType("GrantId", str)
 ReviewId = NewType("ReviewId", str)
 RunId = NewType("RunId", str)
 NodeId = NewType("NodeId", str)
+ExecutionId = NewType("ExecutionId", str)
 
 PREFIXES: dict[str, str] = {
     "effect": "eff",
@@ -25,6 +26,7 @@ PREFIXES: dict[str, str] = {
     "review": "rev",
     "run": "run",
     "node": "nod",
+    "execution": "exe",
 }
 
 _TEXT = re.compile(r"[a-z]{3}_[0-9a-f]{28}\Z")
@@ -57,6 +59,10 @@ class IdSource:
     def node(self) -> NodeId:
         """A new node id."""
         return NodeId(self._new("nod"))
+
+    def execution(self) -> ExecutionId:
+        """A new id of an active execution."""
+        return ExecutionId(self._new("exe"))
 
     def _new(self, prefix: str) -> str:
         return f"{prefix}_{self._clock.now_ms():012x}{self._entropy(8).hex()}"

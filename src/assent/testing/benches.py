@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from assent.execution.adapters.local import LocalTarget
 from assent.execution.carry import Executor
 from assent.execution.grants import GrantGate
 from assent.execution.ports import Lane
@@ -26,6 +27,7 @@ from assent.operations.gate import Gate
 from assent.operations.policies import Policies
 from assent.operations.recovery import Recovery
 from assent.operations.reviews import Reviews
+from assent.operations.targets import Targets
 from assent.operations.timelines import Timelines
 from assent.operations.wishes import Answer, Wish
 from assent.policy.activation import check
@@ -96,7 +98,8 @@ class Bench:
         self.store = told
         self.fence = Fence(node=ids.node(), number=1)
         self.liveness = Liveness(parts.folder.database.parent / "nodes")
-        self.executor = Executor(lanes=crashing_lanes(parts.lanes, plan), gate=GrantGate(seal), clock=clock)
+        targets = [LocalTarget(lanes=crashing_lanes(parts.lanes, plan), clock=clock)]
+        self.executor = Executor(targets=targets, gate=GrantGate(seal), clock=clock)
         self.policies = Policies(
             store=told,
             build=lambda text: Engine(bundle=Bundle(text=text), contracts=contracts, principals=parts.principals),
@@ -108,6 +111,7 @@ class Bench:
             dispatcher=self.dispatcher,
             policies=self.policies,
             mint=Mint(seal),
+            targets=Targets(targets=targets, clock=clock),
             operations=operations,
             tenants=parts.tenants,
             place=Place(workspace=str(parts.workspace)),

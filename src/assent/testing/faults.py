@@ -20,7 +20,7 @@ from typing import Any
 from assent.execution.attestations import ConfinementClass
 from assent.execution.orders import Order
 from assent.execution.outcomes import Outcome, StreamEvent
-from assent.execution.ports import Lane, OnEvent
+from assent.execution.ports import Lane, OnEvent, Steering
 from assent.ledger.adapters.sqlite_log import LogBook
 from assent.ledger.checkpoints import Signer
 from assent.ledger.commands import Accept, Command, Dispatch, Settle
@@ -116,10 +116,13 @@ class CrashingLane:
 
     def __init__(self, inner: Lane, plan: CrashPlan) -> None:
         self.name = inner.name
+        self.capabilities = inner.capabilities
         self._inner = inner
         self._plan = plan
 
-    async def carry(self, order: Order, *, floor: ConfinementClass, on_event: OnEvent) -> Outcome:
+    async def carry(
+        self, order: Order, *, floor: ConfinementClass, on_event: OnEvent, steering: Steering | None = None
+    ) -> Outcome:
         """Carry it, reporting the places on the way."""
         self._plan.reached(CrashPoint.BEFORE_LANE)
 
@@ -127,7 +130,7 @@ class CrashingLane:
             self._plan.reached(CrashPoint.MID_LANE)
             on_event(event)
 
-        return await self._inner.carry(order, floor=floor, on_event=told)
+        return await self._inner.carry(order, floor=floor, on_event=told, steering=steering)
 
     async def close(self) -> None:
         """Close the inner lane."""

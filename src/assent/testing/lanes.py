@@ -17,7 +17,8 @@ import msgspec
 from assent.execution.attestations import Attestation, ConfinementClass
 from assent.execution.orders import FileOrder, HttpOrder, Order, ProcessOrder, order_digest
 from assent.execution.outcomes import Ending, Evidence, Outcome
-from assent.execution.ports import Lane, OnEvent
+from assent.execution.ports import Lane, OnEvent, Steering
+from assent.execution.steering import Capabilities
 from assent.primitives.clock import Clock
 
 
@@ -103,6 +104,7 @@ class ScriptedLane:
         on_mark: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
+        self.capabilities = Capabilities()
         self.journal: Journal = journal or ListJournal()
         self.carried = 0
         self.closed = False
@@ -111,7 +113,9 @@ class ScriptedLane:
         self._clock = clock
         self._on_mark = on_mark
 
-    async def carry(self, order: Order, *, floor: ConfinementClass, on_event: OnEvent) -> Outcome:
+    async def carry(
+        self, order: Order, *, floor: ConfinementClass, on_event: OnEvent, steering: Steering | None = None
+    ) -> Outcome:
         """Leave a mark with the order's digest, then do as the script says."""
         step = self._steps[min(self.carried, len(self._steps) - 1)]
         self.carried += 1

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from assent.ledger.acceptances import placed
 from assent.ledger.adapters.sqlite_log import LogBook
 from assent.ledger.commands import Accept, Accepted, Dispatch, Judge, Settle, Settled, Withdraw
 from assent.ledger.effects import EFFECT, Effect, EffectState, Move
@@ -154,7 +155,7 @@ class Effects:
             "effect": command.effect, "before": command.last_seq, "moves": [] if command.again else [Move.DISPATCH],
             "state": becomes, "attempt": command.attempt, "grant": command.grant_id, "node": command.fence.node,
             "fence": command.fence.number, "policy": command.policy_revision, "rules": list(command.rules),
-            "review": command.review or "",
+            "review": command.review or "", **placed(command.placement),
         }  # fmt: skip
         seq = self._book.append(command.tenant, draft("effect.resent" if command.again else "effect.dispatched", body))
         changed = connection.execute(

@@ -26,7 +26,8 @@ from assent.execution.attestations import Attestation, ConfinementClass, Known, 
 from assent.execution.orders import FileOrder, Order
 from assent.execution.outcomes import Ending, Evidence, Outcome
 from assent.execution.paths import parts_of
-from assent.execution.ports import OnEvent
+from assent.execution.ports import OnEvent, Steering
+from assent.execution.steering import Capabilities
 from assent.primitives.clock import Clock
 from assent.primitives.errors import InvariantBroken, Refused
 
@@ -56,12 +57,20 @@ class FileLane:
     """
 
     name = "file"
+    capabilities = Capabilities(cancels=False, summary="one file operation beneath the workspace")
 
     def __init__(self, *, clock: Clock, mechanism: Mechanism | None = None) -> None:
         self._clock = clock
         self._mechanism = mechanism
 
-    async def carry(self, order: Order, *, floor: ConfinementClass, on_event: OnEvent) -> Outcome:  # noqa: ARG002 (it meets every floor, and hands up no stream)
+    async def carry(
+        self,
+        order: Order,
+        *,
+        floor: ConfinementClass,  # noqa: ARG002 (it meets every floor)
+        on_event: OnEvent,  # noqa: ARG002 (it hands up no stream)
+        steering: Steering | None = None,  # noqa: ARG002 (nothing can be said to it)
+    ) -> Outcome:
         """Carry one operation to its end; see `Lane`."""
         if not isinstance(order, FileOrder):
             raise InvariantBroken("order_of_other_lane", f"the file lane got a `{type(order).__name__}`")

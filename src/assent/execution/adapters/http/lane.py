@@ -34,7 +34,8 @@ from assent.execution.exchanges import Hop, Judgement
 from assent.execution.hosts import AllowList, allow_list
 from assent.execution.orders import HttpOrder, Order
 from assent.execution.outcomes import Ending, Evidence, Outcome, StreamEvent
-from assent.execution.ports import OnEvent
+from assent.execution.ports import OnEvent, Steering
+from assent.execution.steering import Capabilities
 from assent.execution.urls import Url
 from assent.primitives.clock import Clock
 from assent.primitives.digests import digest
@@ -59,6 +60,7 @@ class HttpLane:
     """
 
     name = "http"
+    capabilities = Capabilities(streams=True, summary="one HTTP exchange, redirects included")
 
     def __init__(
         self,
@@ -74,7 +76,14 @@ class HttpLane:
         self._connect_ms = connect_ms
         self._wires: tuple[Dialer, Connections] | None = None
 
-    async def carry(self, order: Order, *, floor: ConfinementClass, on_event: OnEvent) -> Outcome:  # noqa: ARG002 (it meets every floor)
+    async def carry(
+        self,
+        order: Order,
+        *,
+        floor: ConfinementClass,  # noqa: ARG002 (it meets every floor)
+        on_event: OnEvent,
+        steering: Steering | None = None,  # noqa: ARG002 (nothing can be said to an exchange)
+    ) -> Outcome:
         """Carry one exchange to its end; see `Lane`. `on_event` gets the body in pieces of at most 64 KiB."""
         if not isinstance(order, HttpOrder):
             raise InvariantBroken("order_of_other_lane", f"the http lane got a `{type(order).__name__}`")

@@ -7,8 +7,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 from assent.execution.adapters.sandboxes.bubblewrap import Bubblewrap
 from assent.execution.adapters.sandboxes.image import Image
 from assent.execution.adapters.sandboxes.launches import Mechanism
@@ -16,8 +14,9 @@ from assent.execution.adapters.sandboxes.local_weak import NOBODY, LocalWeak
 from assent.execution.adapters.sandboxes.namespaces import Namespaces
 from assent.execution.adapters.sandboxes.streams import Streams
 from assent.execution.adapters.sandboxes.supervision import kill_and_prove
-from assent.execution.attestations import ConfinementClass, meets
+from assent.execution.attestations import Attestation, ConfinementClass, meets
 from assent.execution.orders import ProcessOrder
+from assent.execution.targets import Offer
 from assent.primitives.errors import AssentError, Unavailable
 
 _LADDER: dict[str, Callable[[Image], Mechanism]] = {
@@ -34,16 +33,7 @@ _SIGNS = {
 }  # fmt: skip
 
 
-class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """What one mechanism showed: whether it works here, the class that was read, and why not."""
-
-    name: str
-    works: bool
-    confinement: ConfinementClass | None = None
-    reason: str = ""
-
-
-async def try_all(image: Image) -> list[Trial]:
+async def try_all(image: Image) -> list[Offer]:
     """Try every mechanism, strongest first."""
     trials = []
     for name in _LADDER:
@@ -60,7 +50,7 @@ async def choose(image: Image, *, forced: str | None) -> Mechanism:
     Raises:
         Unavailable: none works; the message says why for each.
     """
-    best: tuple[Mechanism, Trial] | None = None
+    best: tuple[Mechanism, Offer] | None = None
     reasons = []
     for name in [forced] if forced else _LADDER:
         mechanism, trial = await _try(name, image)
@@ -72,25 +62,25 @@ async def choose(image: Image, *, forced: str | None) -> Mechanism:
             best = (mechanism, trial)
         else:
             await mechanism.close()
-        if trial.confinement is ConfinementClass.NAMESPACED:
+        if ConfinementClass.NAMESPACED in trial.held:
             break
     if best is None:
         raise Unavailable("sandbox_failed", f"no sandbox works here ({'; '.join(reasons)})")
     return best[0]
 
 
-async def _try(name: str, image: Image) -> tuple[Mechanism | None, Trial]:
+async def _try(name: str, image: Image) -> tuple[Mechanism | None, Offer]:
     mechanism = None
     try:
         mechanism = _LADDER[name](image)
-        return mechanism, Trial(name=name, works=True, confinement=await _built_class(mechanism))
+        return mechanism, Offer(mechanism=name, works=True, attestation=await _built(mechanism))
     except (AssentError, OSError) as error:
         if mechanism is not None:
             await mechanism.close()
-        return None, Trial(name=name, works=False, reason=_explained(str(error)))
+        return None, Offer(mechanism=name, works=False, reason=_explained(str(error)))
 
 
-async def _built_class(mechanism: Mechanism) -> ConfinementClass:
+async def _built(mechanism: Mechanism) -> Attestation:
     """Build one sandbox, read it, and end it before anything runs."""
     with tempfile.TemporaryDirectory(prefix="assent-trial-") as made:
         folder = os.path.realpath(made)  # noqa: ASYNC240 - our own fresh folder
@@ -101,7 +91,7 @@ async def _built_class(mechanism: Mechanism) -> ConfinementClass:
         try:
             launch = await mechanism.launch(order, streams)
             try:
-                return mechanism.attest(launch, order).confinement
+                return mechanism.attest(launch, order)
             finally:
                 await kill_and_prove(launch)
                 launch.close()
@@ -109,8 +99,8 @@ async def _built_class(mechanism: Mechanism) -> ConfinementClass:
             streams.close()
 
 
-def _stronger(one: Trial, other: Trial) -> bool:
-    have, had = one.confinement or ConfinementClass.LOCAL_WEAK, other.confinement or ConfinementClass.LOCAL_WEAK
+def _stronger(one: Offer, other: Offer) -> bool:
+    have, had = one.held[-1], other.held[-1]
     return have is not had and meets(have, had)
 
 

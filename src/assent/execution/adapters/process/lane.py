@@ -19,16 +19,20 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 from assent.execution.adapters.sandboxes import selection, selftest
 from assent.execution.adapters.sandboxes.attest import judged, namespace_facts
 from assent.execution.adapters.sandboxes.image import Image, check_order, folder_inside
 from assent.execution.adapters.sandboxes.launches import Launch, Mechanism
 from assent.execution.adapters.sandboxes.streams import Streams
 from assent.execution.adapters.sandboxes.supervision import Ended, Supervision
-from assent.execution.attestations import Attestation, ConfinementClass, meets
+from assent.execution.attestations import Attestation, ConfinementClass
 from assent.execution.orders import Order, ProcessOrder
 from assent.execution.outcomes import Ending, Evidence, Outcome
-from assent.execution.ports import OnEvent
+from assent.execution.ports import OnEvent, Steering
+from assent.execution.steering import Capabilities
+from assent.execution.targets import Offer
 from assent.primitives.clock import Clock
 from assent.primitives.errors import AssentError, InvariantBroken
 
@@ -50,6 +54,7 @@ class ProcessLane:
     """
 
     name = NAME
+    capabilities = Capabilities(streams=True, summary="one program, confined")
 
     def __init__(
         self,
@@ -71,7 +76,14 @@ class ProcessLane:
         self._testing = asyncio.Lock()
         self._verdict: Mapping[str, bool] | None = None
 
-    async def carry(self, order: Order, *, floor: ConfinementClass, on_event: OnEvent) -> Outcome:
+    async def carry(
+        self,
+        order: Order,
+        *,
+        floor: ConfinementClass,
+        on_event: OnEvent,
+        steering: Steering | None = None,  # noqa: ARG002
+    ) -> Outcome:
         """Carry one order to its end.
 
         Raises:
@@ -102,9 +114,14 @@ class ProcessLane:
         if mechanism is not None:
             await mechanism.close()
 
-    async def probe_mechanisms(self) -> list[selection.Trial]:
-        """Try every mechanism on this node, strongest first: which work, with what class, and why not the others."""
-        return await selection.try_all(self._shared_image())
+    async def offers(self, fresh: bool = False) -> list[Offer]:  # noqa: FBT001, FBT002 (a `Probe`)
+        """Try every mechanism on this node, strongest first: which work, what was read, and why not the others.
+
+        What the self-test found (taken anew when `fresh`) is told of the chosen one.
+        """
+        found = await selection.try_all(self._shared_image())
+        report = await self.selftest(fresh=fresh)
+        return [_tested_offer(offer, report) for offer in found]
 
     async def selftest(self, *, fresh: bool = False) -> selftest.Report:
         """Attack the chosen mechanism from inside and check from outside; cached per kernel, boot, user and source.
@@ -145,6 +162,13 @@ class ProcessLane:
             return self._mechanism
 
 
+def _tested_offer(offer: Offer, report: selftest.Report) -> Offer:
+    """An offer in the light of the self-test of its mechanism."""
+    if offer.attestation is None or offer.attestation.mechanism != report.mechanism:
+        return offer
+    return msgspec.structs.replace(offer, attestation=judged(offer.attestation, report.verdict))
+
+
 class _Run:
     """One carry: its times, and how its end is told."""
 
@@ -181,7 +205,7 @@ class _Run:
         ended = None
         try:
             attestation = judged(mechanism.attest(launch, self._order), self.verdict)
-            if not meets(attestation.confinement, floor):
+            if not attestation.meets(floor):
                 return self.failed("confinement_unmet", _shortfall(attestation, floor), attestation)
             self._went = True
             ended = await watch.run(on_event, wall_left_ms=self._wall_left_ms())

@@ -1,0 +1,90 @@
+"""Asking: a wish read into an intent, with all that policy may look at computed from it. Nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+from assent.ledger.contracts import contract_digest, read_arguments
+from assent.ledger.intents import Intent, intent_bytes, intent_digest
+from assent.ledger.operations import Facts, Operation, Place
+from assent.operations.wishes import Wish, check_names
+from assent.primitives.digests import Digest
+from assent.primitives.errors import Malformed, NotFound
+from assent.primitives.ids import TenantId
+
+INTENT_BYTES_MAX = 8 * 1_048_576
+
+
+class Asked(NamedTuple):
+    """An intent with all that was computed from it. `fault` says what is wrong with its arguments, if anything."""
+
+    intent: Intent
+    data: bytes
+    digest: Digest
+    operation: Operation | None
+    arguments: dict[str, Any]
+    facts: Facts
+    fault: str
+
+
+class Asking:
+    """Reads what is asked, against the operations that are offered and the tenants that are served here."""
+
+    def __init__(self, *, operations: Mapping[str, Operation], tenants: Collection[TenantId], place: Place) -> None:
+        self.place = place
+        self._operations = operations
+        self._tenants = frozenset(tenants)
+        self._contracts = {name: contract_digest(operation.contract) for name, operation in operations.items()}
+
+    def ask(self, wish: Wish) -> Asked:
+        """Read a wish.
+
+        Raises:
+            NotFound: this node does not serve the tenant.
+            Malformed: the wish is not plain JSON, or too large.
+        """
+        check_names(wish)
+        self.must_serve(wish.tenant)
+        operation = self._operations.get(wish.operation)
+        arguments, fault = dict(wish.arguments), ""
+        if operation is not None:
+            try:
+                arguments = read_arguments(operation.contract, wish.arguments)
+            except Malformed as malformed:
+                fault = str(malformed)
+        intent = Intent(
+            tenant=wish.tenant,
+            operation=wish.operation,
+            contract=self._contracts.get(wish.operation, Digest("")),
+            arguments=arguments,
+            principal=wish.principal,
+            on_behalf_of=wish.on_behalf_of,
+            run=wish.run,
+            key=wish.key,
+        )
+        asked = self.read(intent, fault)
+        if len(asked.data) > INTENT_BYTES_MAX:
+            raise Malformed("wish_too_large", f"a call has at most {INTENT_BYTES_MAX} bytes", hint="send less at once")
+        return asked
+
+    def read(self, intent: Intent, fault: str = "") -> Asked:
+        """Compute from an intent what policy may look at. Raises Malformed when it is not plain JSON."""
+        data = intent_bytes(intent)
+        operation = self._operations.get(intent.operation)
+        facts = Facts()
+        if operation is not None and not fault:
+            try:
+                facts = operation.facts(intent.arguments, self.place)
+            except Malformed as malformed:
+                fault = str(malformed)
+        return Asked(intent, data, intent_digest(data), operation, intent.arguments, facts, fault)
+
+    def must_serve(self, tenant: TenantId) -> None:
+        """Another tenant's policy, workspace and log are another node's business, even on the same database.
+
+        Raises:
+            NotFound: `tenant_not_found`.
+        """
+        if tenant not in self._tenants:
+            raise NotFound("tenant_not_found", f"this node serves no tenant `{tenant[:80]}`")
