@@ -29,6 +29,7 @@ _PIECE_BYTES = 1_048_576
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 _NEW_FILE_MODE = 0o666  # less the umask, as for every new file
 _NAMES_TRIED_MAX = 100
+_RACES_MAX = 16
 
 Parts = tuple[str, ...]
 
@@ -95,10 +96,8 @@ def write(root: Beneath, parts: Parts, order: FileOrder, tally: Tally) -> Done:
 
 def append(root: Beneath, parts: Parts, order: FileOrder, tally: Tally) -> Done:
     """Add to the end of a file, which is made if it is missing. All of it is added, or nothing."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY
     with root.folder(_above(parts), create=True) as folder:
-        old = _replaceable(folder, parts[-1])
-        fd = root.child(folder, parts[-1], flags | (os.O_EXCL if old is None else 0), mode=_NEW_FILE_MODE)
+        old, fd = _opened_to_append(root, folder, parts[-1])
         try:
             before = _sole_regular(fd, parts[-1])
             if before.st_size + len(order.content) > order.limits.file_bytes_max:
@@ -116,6 +115,16 @@ def append(root: Beneath, parts: Parts, order: FileOrder, tally: Tally) -> Done:
     size = before.st_size + len(order.content)
     value = {"bytes": len(order.content), "size": size}
     return Done(value=value, facts=value, content=digest(order.content))
+
+
+def _opened_to_append(root: Beneath, folder: int, name: str) -> tuple[os.stat_result | None, int]:
+    """The file as it was (None: made now) and open. Another append may make it between the look and the opening."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY
+    for _ in range(_RACES_MAX):
+        old = _replaceable(folder, name)
+        with suppress(FileExistsError):
+            return old, root.child(folder, name, flags | (os.O_EXCL if old is None else 0), mode=_NEW_FILE_MODE)
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
 
 
 def delete(root: Beneath, parts: Parts, order: FileOrder, tally: Tally) -> Done:
