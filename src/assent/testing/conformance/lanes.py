@@ -41,9 +41,8 @@ class LaneCase(msgspec.Struct, frozen=True, kw_only=True):
 
     `good` succeeds quickly; `foreign` is for another lane; `malformed` is one that no plan can be made of. `endless`
     gives some output and never ends; `flood` gives `flood_bytes` (more than `HELD_BYTES_MAX`) and then ends well;
-    `echo` gives back every input and ends well with its end. `deeds` counts what was begun outside, `running`
-    what is alive there. `unmet` is a floor that the lane cannot show here (None: it runs no foreign code and meets every
-    floor).
+    `echo` gives back every input and ends well with its end. `deeds` counts what was begun outside, `running` what is
+    alive there. `unmet` is a floor that the lane cannot show here (None: it runs no foreign code and meets them all).
     """
 
     lane: Lane
