@@ -40,6 +40,7 @@ NAME = "process"
 MechanismName = Literal["namespaces", "bubblewrap", "local-weak"]
 RUNS_MAX = 32
 Ready = Callable[[], Awaitable[Mechanism]]
+OnAttested = Callable[[Attestation], None]
 _NOTHING_OBSERVED = Attestation(mechanism="none")
 _REPORT_FIELDS = ("user_us", "system_us", "maxrss_kb", "minor_faults", "major_faults", "switches", "preemptions")
 _LIMIT_WORDS = {"wall": "wall_limit", "output": "output_limit", "cpu": "cpu_limit", "memory": "memory_limit"}
@@ -83,20 +84,28 @@ class ProcessLane:
         floor: ConfinementClass,
         on_event: OnEvent,
         steering: Steering | None = None,  # noqa: ARG002
+        on_attested: OnAttested | None = None,
     ) -> Outcome:
-        """Carry one order to its end.
+        """Carry one order to its end. `on_attested` is told what was read of the sandbox, just before GO: lanes that
+        speak with a program answer for what it does while it still runs.
 
         Raises:
             InvariantBroken: the order is not a `ProcessOrder`.
         """
         if not isinstance(order, ProcessOrder):
             raise InvariantBroken("order_of_other_lane", f"the process lane was given a `{type(order).__name__}`")
-        return await self._carried(order, floor, on_event, ready=self._tested)
+        return await self._carried(order, floor, on_event, ready=self._tested, on_attested=on_attested)
 
     async def _carried(
-        self, order: ProcessOrder, floor: ConfinementClass, on_event: OnEvent, *, ready: Ready
+        self,
+        order: ProcessOrder,
+        floor: ConfinementClass,
+        on_event: OnEvent,
+        *,
+        ready: Ready,
+        on_attested: OnAttested | None = None,
     ) -> Outcome:
-        run = _Run(order=order, clock=self._clock)
+        run = _Run(order=order, clock=self._clock, on_attested=on_attested)
         try:
             check_order(order)
             mechanism = await ready()
@@ -172,8 +181,8 @@ def _tested_offer(offer: Offer, report: selftest.Report) -> Offer:
 class _Run:
     """One carry: its times, and how its end is told."""
 
-    def __init__(self, *, order: ProcessOrder, clock: Clock) -> None:
-        self._order, self._clock = order, clock
+    def __init__(self, *, order: ProcessOrder, clock: Clock, on_attested: OnAttested | None = None) -> None:
+        self._order, self._clock, self._on_attested = order, clock, on_attested
         self._started_ms, self._started_ns = clock.now_ms(), clock.monotonic_ns()
         self.verdict: Mapping[str, bool] = {}
         self._went = False
@@ -207,6 +216,8 @@ class _Run:
             attestation = judged(mechanism.attest(launch, self._order), self.verdict)
             if not attestation.meets(floor):
                 return self.failed("confinement_unmet", _shortfall(attestation, floor), attestation)
+            if self._on_attested is not None:
+                self._on_attested(attestation)
             self._went = True
             ended = await watch.run(on_event, wall_left_ms=self._wall_left_ms())
         finally:
