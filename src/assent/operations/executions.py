@@ -161,6 +161,7 @@ class Executions:
         id_ = self._ids.execution()
         execution = _Execution(wish.tenant, self._fence)
         execution.work = asyncio.create_task(self._perform(wish, execution.line))  # noqa: TID251 (`close` awaits it)
+        execution.work.add_done_callback(_noted)
         self._all[id_] = execution
         return self._status(id_, execution)
 
@@ -244,3 +245,9 @@ class Executions:
         ended = [id_ for id_, one in self._all.items() if one.ended]
         for id_ in ended[: max(0, len(ended) - ENDED_KEPT_MAX)]:
             del self._all[id_]
+
+
+def _noted(work: asyncio.Task[Answer]) -> None:
+    """An end that nobody asks about is no fault of the event loop's: it is on record."""
+    if not work.cancelled():
+        work.exception()

@@ -23,6 +23,7 @@ from assent.ledger.commands import OpenLog, ReleaseLease, RenewLease, TakeLease
 from assent.ledger.connectors import BUILTIN, catalogue
 from assent.ledger.dispatch import Dispatcher
 from assent.ledger.operations import Operation, Place
+from assent.operations.executions import Executions
 from assent.operations.gate import Gate
 from assent.operations.policies import Policies
 from assent.operations.recovery import Recovery
@@ -121,6 +122,7 @@ class Bench:
             entropy=entropy,
         )
         self.reviews = Reviews(store=told, gate=self.gate, entropy=entropy)
+        self.executions = Executions(gate=self.gate, ids=ids, fence=self.fence)
         self.timelines = Timelines(store=told)
         self.recovery = Recovery(
             store=told,
@@ -185,6 +187,7 @@ async def opened_bench(
                 await bench.policies.activate(tenant, parts.policy, by=ANN)
         await bench.recovery.fence_out_the_dead()
         yield bench
+        await bench.executions.close()
         await bench.executor.close()
         await store.apply(ReleaseLease(tenant=SYSTEM, fence=bench.fence))
     finally:

@@ -16,9 +16,9 @@ import msgspec
 
 from assent.execution.attestations import Attestation, ConfinementClass
 from assent.execution.orders import FileOrder, HttpOrder, Order, ProcessOrder, order_digest
-from assent.execution.outcomes import Ending, Evidence, Outcome
+from assent.execution.outcomes import Ending, Evidence, Outcome, StreamEvent
 from assent.execution.ports import Lane, OnEvent, Steering
-from assent.execution.steering import Capabilities
+from assent.execution.steering import Capabilities, Input
 from assent.primitives.clock import Clock
 
 
@@ -153,6 +153,60 @@ class ScriptedLane:
         return Outcome(
             ending=reply.ending, code=reply.code, message=reply.message, value=reply.value, evidence=evidence
         )
+
+
+class EchoLane:
+    """Gives back every input under the steering's credit, ends with its end, and fills nothing: a program in small.
+
+    It begins by saying `ready`, and after `flood` (an input of just that word) it says `FLOOD_PIECES` pieces of
+    `FLOOD_BYTES`.
+    """
+
+    FLOOD_PIECES, FLOOD_BYTES = 40, 65_536
+
+    name = "echo"
+    capabilities = Capabilities(words=("Input", "EndInput"), streams=True)
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self.running = 0
+
+    async def carry(
+        self,
+        order: Order,
+        *,
+        floor: ConfinementClass,
+        on_event: OnEvent,
+        steering: Steering | None = None,
+    ) -> Outcome:
+        """See the class."""
+        assert steering is not None, "somebody has to speak to it"
+        started_at_ms, said = self._clock.now_ms(), 0
+        self.running += 1
+        try:
+            await _say(steering, on_event, b"ready")
+            while isinstance(word := await steering.word(), Input):
+                pieces = [b"x" * self.FLOOD_BYTES] * self.FLOOD_PIECES if word.data == b"flood" else [word.data]
+                for piece in pieces:
+                    await _say(steering, on_event, piece)
+                    said += len(piece)
+        finally:
+            self.running -= 1
+        evidence = Evidence(
+            lane=self.name,
+            attestation=Attestation(mechanism="script", builtin=True),
+            started_at_ms=started_at_ms,
+            ended_at_ms=self._clock.now_ms(),
+        )
+        return Outcome(ending=Ending.SUCCEEDED, code="ok", value={"bytes": said}, evidence=evidence)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+async def _say(steering: Steering, on_event: OnEvent, data: bytes) -> None:
+    await steering.room()
+    on_event(StreamEvent(stream="stdout", data=data))
 
 
 KINDS: dict[type, str] = {ProcessOrder: "process", HttpOrder: "http", FileOrder: "file"}
