@@ -65,6 +65,18 @@ async def test_get_succeeds_and_is_recorded_when_the_server_answers():
     assert msgspec.json.decode(msgspec.json.encode(outcome), type=Outcome) == outcome
 
 
+async def test_head_is_told_before_the_body_when_somebody_listens_for_it():
+    heard: list[object] = []
+    async with Site(text_answer(b"hello", 200, "Content-Type: text/plain")) as site, http_lane() as lane:
+        await lane.carry(
+            order(f"http://127.0.0.1:{site.port}/", f"127.0.0.1:{site.port}"),
+            floor=ConfinementClass.NAMESPACED,
+            on_event=lambda event: heard.append(event.data),
+            on_head=lambda status, fields: heard.append((status, fields["content-type"])),
+        )
+    assert heard == [(200, "text/plain"), b"hello"]
+
+
 async def test_post_sends_body_length_and_idempotency_key_when_the_order_has_them():
     async with Site() as site:
         await once(

@@ -27,7 +27,7 @@ import msgspec
 
 import assent
 from assent.execution import exchanges, headers
-from assent.execution.adapters.http.trips import Trip
+from assent.execution.adapters.http.trips import OnHead, Trip
 from assent.execution.attestations import Attestation, ConfinementClass, Known, Property
 from assent.execution.bodies import Unpacker
 from assent.execution.exchanges import Hop, Judgement
@@ -83,12 +83,17 @@ class HttpLane:
         floor: ConfinementClass,  # noqa: ARG002 (it meets every floor)
         on_event: OnEvent,
         steering: Steering | None = None,  # noqa: ARG002 (nothing can be said to an exchange)
+        on_head: OnHead | None = None,
     ) -> Outcome:
-        """Carry one exchange to its end; see `Lane`. `on_event` gets the body in pieces of at most 64 KiB."""
+        """Carry one exchange to its end; see `Lane`. `on_event` gets the body in pieces of at most 64 KiB.
+
+        `on_head` is told status and headers of each hop before its body comes: lanes that speak through HTTP must know
+        in which language they are answered.
+        """
         if not isinstance(order, HttpOrder):
             raise InvariantBroken("order_of_other_lane", f"the http lane got a `{type(order).__name__}`")
         started_at_ms = self._clock.now_ms()
-        trip = Trip()
+        trip = Trip(on_head)
         judgement = await self._bounded(order, trip, on_event)
         evidence = _evidence(order, trip, judgement, started_at_ms=started_at_ms, ended_at_ms=self._clock.now_ms())
         return Outcome(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from assent.execution.adapters.http.wire import Wire
 
+OnHead = Callable[[int, dict[str, str]], None]
 _LIMIT_OF = {"too_much": "output_bytes_max", "head_too_long": "head_bytes"}
 
 
@@ -32,7 +34,8 @@ class Trip:
 
     url: Url
 
-    def __init__(self) -> None:
+    def __init__(self, on_head: OnHead | None = None) -> None:
+        self._on_head = on_head
         self.method = ""
         self.fields: headers.Fields = ()
         self.body = b""
@@ -82,6 +85,8 @@ class Trip:
             raise Unavailable("cut_short", f"the server switched protocols unasked ({response.status})")
         if len(response.headers) > headers.FIELDS_MAX:
             raise Unavailable("head_too_long", f"the answer has more than {headers.FIELDS_MAX} headers")
+        if self._on_head is not None:
+            self._on_head(self.status, headers.shown_fields(self.answer_fields))
 
     def leave(self, wire: Wire) -> None:
         """Take over what the connection counted, before it is given back."""
