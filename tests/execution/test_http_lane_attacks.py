@@ -13,11 +13,10 @@ import zlib
 import msgspec
 import pytest
 
-from assent.execution.adapters.http.dialing import Dialer
+from assent.execution.adapters.dialing import Dialer, Goal
 from assent.execution.exchanges import Hop
-from assent.execution.hosts import allow_list
+from assent.execution.hosts import allow_list, canonical_host
 from assent.execution.outcomes import Ending
-from assent.execution.urls import parse_url
 from assent.primitives.errors import Refused
 from tests.execution.sites import (
     Asked,
@@ -133,6 +132,11 @@ def allowed_by(port: int) -> tuple[str, ...]:
     )
 
 
+def goal(host: str, port: int, *listed: str) -> Goal:
+    page = Hop(method="GET", scheme="http", host=host, port=port)
+    return Goal(host=canonical_host(host), port=port, allowed=allow_list(listed), note=page)
+
+
 def everything_is_loopback(name: str) -> list[str]:
     """The most hostile name server: whatever is asked, the answer is the canary."""
     return ["127.0.0.1"]
@@ -217,12 +221,13 @@ async def test_rebinding_changes_nothing_when_the_second_answer_differs():
 
 async def test_peer_is_refused_when_it_is_not_the_address_that_was_dialled(monkeypatch):
     async with Site() as canary:
-        genuine = asyncio.BaseEventLoop.create_connection
+        loop = asyncio.get_running_loop()
+        genuine = loop.sock_connect
 
-        async def diverted(self, factory, host, port, **more):
-            return await genuine(self, factory, "127.0.0.1", port, **more)
+        async def diverted(bare, address):
+            await genuine(bare, ("127.0.0.1", address[1]))
 
-        monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", diverted)
+        monkeypatch.setattr(loop, "sock_connect", diverted)
         outcome = await once(order(f"http://127.0.0.2:{canary.port}/", f"127.0.0.2:{canary.port}", method="POST"))
         assert canary.asked == []
     assert (outcome.ending, outcome.code) == (Ending.FAILED, "address_refused")
@@ -251,13 +256,12 @@ async def test_lookups_are_bounded_when_all_of_them_hang():
         release.wait(10)
         raise OSError
 
-    dialer = Dialer(resolver=hanging, tls=None, connect_ms=1)
-    url = parse_url("http://allowed.test/")
+    dialer = Dialer(resolver=hanging, connect_ms=1)
     before = threading.active_count()
     try:
         for _ in range(80):
             with pytest.raises(Exception, match="cannot be reached"):
-                await dialer.dial(url, allow_list(["allowed.test:80"]), Hop(method="GET", scheme="", host="", port=80))
+                await dialer.dial(goal("allowed.test", 80, "allowed.test:80"), secure=False)
         assert threading.active_count() - before <= 64
     finally:
         release.set()
@@ -563,8 +567,7 @@ async def test_order_is_refused_when_its_allow_list_cannot_be_read():
 
 async def test_dialer_refuses_by_itself_when_the_host_is_not_listed():
     async with Site() as canary:
-        dialer = Dialer(resolver=everything_is_loopback, tls=None, connect_ms=1_000)
-        url = parse_url(f"http://127.0.0.1:{canary.port}/")
+        dialer = Dialer(resolver=everything_is_loopback, connect_ms=1_000)
         with pytest.raises(Refused) as caught:
-            await dialer.dial(url, allow_list(["allowed.test:80"]), Hop(method="GET", scheme="http", host="", port=1))
+            await dialer.dial(goal("127.0.0.1", canary.port, "allowed.test:80"), secure=False)
         assert (caught.value.code, canary.connections) == ("host_refused", 0)

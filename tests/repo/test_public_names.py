@@ -11,6 +11,16 @@ from tests.repo.sources import modules, tree
 # The whole `__all__` of every package that has one. The others offer their modules and nothing at the top.
 PROMISED: dict[str, tuple[str, ...]] = {
     "assent": ("__version__",),
+    "assent.execution.adapters.dialing": (
+        "CheckedStream",
+        "Dialer",
+        "Goal",
+        "Notebook",
+        "Pins",
+        "Resolver",
+        "check_listed",
+        "system_resolver",
+    ),
     "assent.execution.adapters.files": ("FileLane",),
     "assent.execution.adapters.http": ("HttpLane",),
     "assent.execution.adapters.process": ("ProcessLane",),

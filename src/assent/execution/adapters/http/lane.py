@@ -1,7 +1,7 @@
 """The http lane: one exchange, redirects included, with every hop checked before a socket is opened.
 
 What guards it: the URL is read once, by a strict grammar (`urls`, `hosts`); connections come only from a dialer that
-checks the allow-list, every resolved address and the peer (`dialing`, `addresses`); the lane follows redirects
+checks the allow-list, every resolved address and the peer (`adapters.dialing`, `addresses`); the lane follows redirects
 itself, so each hop passes the same checks, and credentials stay with the origin they were meant for. How an ending is
 judged, and why a broken POST is UNKNOWN and not FAILED, is in `exchanges`.
 
@@ -36,7 +36,6 @@ from assent.execution.orders import HttpOrder, Order
 from assent.execution.outcomes import Ending, Evidence, Outcome, StreamEvent
 from assent.execution.ports import OnEvent, Steering
 from assent.execution.steering import Capabilities
-from assent.execution.urls import Url
 from assent.primitives.clock import Clock
 from assent.primitives.digests import digest
 from assent.primitives.errors import InvariantBroken, Refused, Unavailable
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
 
     import httpcore2
 
-    from assent.execution.adapters.http.dialing import Dialer, Resolver
+    from assent.execution.adapters.dialing import Dialer, Resolver
     from assent.execution.adapters.http.wire import Connections, Wire
 
 _FRAMING_BYTES = 262_144
@@ -142,7 +141,11 @@ class HttpLane:
         dialer, connections = self._wiring()
         hop = trip.next_hop()
         share = (allowed, trip.credentials(), trip.url.origin)
-        wire = await _reach(dialer, connections.take(share), trip.url, allowed, hop)
+        wire = connections.take(share)
+        hop.reused = wire is not None
+        wire = wire or await _reach(dialer, trip, allowed, hop)
+        hop.verdict = "allowed"
+        hop.address, hop.resolved, hop.tls_peer_sha256 = wire.address, wire.resolved, wire.tls_peer_sha256
         wire.begin(bytes_in_max=2 * order.limits.output_bytes_max + _FRAMING_BYTES)
         whole = False
         try:
@@ -168,19 +171,24 @@ class HttpLane:
 
     def _wiring(self) -> tuple[Dialer, Connections]:
         if self._wires is None:
-            from assent.execution.adapters.http.dialing import Dialer  # noqa: PLC0415 (loads httpcore2)
-            from assent.execution.adapters.http.wire import Connections  # noqa: PLC0415 (as above)
+            from assent.execution.adapters.dialing import Dialer  # noqa: PLC0415 (loads anyio)
+            from assent.execution.adapters.http.wire import Connections  # noqa: PLC0415 (loads httpcore2)
 
-            dialer = Dialer(resolver=self._resolver, tls=self._tls, connect_ms=self._connect_ms)
+            dialer = Dialer(
+                resolver=self._resolver, tls=self._tls, protocols=("http/1.1",), connect_ms=self._connect_ms
+            )
             self._wires = dialer, Connections()
         return self._wires
 
 
-async def _reach(dialer: Dialer, kept: Wire | None, url: Url, allowed: AllowList, hop: Hop) -> Wire:
-    wire = kept or await dialer.dial(url, allowed, hop)
-    hop.verdict, hop.reused = "allowed", kept is not None
-    hop.address, hop.resolved, hop.tls_peer_sha256 = wire.address, wire.resolved, wire.tls_peer_sha256
-    return wire
+async def _reach(dialer: Dialer, trip: Trip, allowed: AllowList, hop: Hop) -> Wire:
+    from assent.execution.adapters.dialing import Goal, Pins  # noqa: PLC0415 (loads anyio)
+    from assent.execution.adapters.http.wire import Wire  # noqa: PLC0415 (loads httpcore2)
+
+    url = trip.url
+    trip.pins = trip.pins or Pins()
+    goal = Goal(host=url.host, port=url.port, allowed=allowed, note=hop, pins=trip.pins)
+    return Wire(await dialer.dial(goal, secure=url.scheme == "https"), url=url)
 
 
 async def _read_body(order: HttpOrder, wire: Wire, response: httpcore2.Response, trip: Trip, on_event: OnEvent) -> None:

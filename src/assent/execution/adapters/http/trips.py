@@ -19,6 +19,7 @@ from assent.primitives.errors import Refused, Unavailable
 if TYPE_CHECKING:
     import httpcore2
 
+    from assent.execution.adapters.dialing import Pins
     from assent.execution.adapters.http.wire import Wire
 
 OnHead = Callable[[int, dict[str, str]], None]
@@ -42,6 +43,7 @@ class Trip:
         self.hops: list[Hop] = []
         self.acted = False
         self.sent = False
+        self.pins: Pins | None = None  # the answers of name servers hold for the whole trip
         self._forget_answer()
 
     def _forget_answer(self) -> None:
