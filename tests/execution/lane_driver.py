@@ -21,6 +21,8 @@ import msgspec
 from assent.execution.adapters.process import ProcessLane
 from assent.execution.attestations import ConfinementClass
 from assent.execution.orders import ProcessOrder
+from assent.execution.outcomes import StreamEvent
+from assent.execution.steering import EndInput, Input, Resize, Signal, Word
 from assent.primitives.errors import AssentError
 
 
@@ -95,6 +97,24 @@ class Driver:
             "resident_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         }
 
+    async def steer(self, order: Any, floor: str, steps: list[Any], mechanism: str | None = None) -> Any:
+        """Carry one order and take `steps` while it runs (see `Script`)."""
+        script = Script(steps)
+        outcome = await self.lane(mechanism).carry(
+            msgspec.convert(order, ProcessOrder),
+            floor=ConfinementClass(floor),
+            on_event=script.hear,
+            steering=script,
+        )
+        return {
+            "outcome": msgspec.to_builtins(outcome),
+            "heard": [[one.stream, one.data.decode(errors="replace")] for one in script.heard],
+            "overran": script.overran,
+            "steps_left": len(script.steps),
+            "open_files": open_files(),
+            "resident_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        }
+
     async def selftest(self, mechanism: str | None = None, fresh: bool = False) -> Any:
         report = await self.lane(mechanism).selftest(fresh=fresh)
         return {**msgspec.to_builtins(report), "held": report.held, "verdict": report.verdict}
@@ -117,6 +137,72 @@ class Driver:
             await lane.close()
         self._lanes = {}
         return {"children": children()}
+
+
+class Script:
+    """A steering that follows steps: `["input", text]`, `["end"]`, `["signal", name]`, `["resize", rows, columns]`;
+    `["expect", text]` waits until the output so far has it; `["hold"]` takes nothing more and `["take"]` goes on.
+
+    `["take_one"]` takes pieces one by one, with a breath between them.
+    """
+
+    def __init__(self, steps: list[Any]) -> None:
+        self.steps = steps
+        self.heard: list[StreamEvent] = []
+        self.text = b""
+        self.overran = 0
+        self._taking, self._one_by_one = True, False
+        self._arrived, self._room = asyncio.Event(), asyncio.Event()
+        self._room.set()
+        self._next()
+
+    def hear(self, event: StreamEvent) -> None:
+        self.overran += not self._room.is_set()
+        if len(self.heard) < 10_000:
+            self.heard.append(event)
+            self.text += event.data
+        if self._one_by_one:
+            self._room.clear()
+            asyncio.get_running_loop().call_later(0.001, self._room.set)
+        self._arrived.set()
+        self._next()
+
+    async def word(self) -> Word:
+        while True:
+            self._next()
+            if self.steps and self.steps[0][0] in _WORDS:
+                name, *values = self.steps.pop(0)
+                word: Word = _WORDS[name](*values)
+                return word
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def has_room(self) -> bool:
+        return self._room.is_set()
+
+    async def room(self) -> None:
+        await self._room.wait()
+
+    def _next(self) -> None:
+        while self.steps and self.steps[0][0] not in _WORDS:
+            name, *values = self.steps[0]
+            if name == "expect" and values[0].encode() not in self.text:
+                return
+            if name == "hold":
+                self._room.clear()
+            if name == "take":
+                self._room.set()
+            if name == "take_one":
+                self._one_by_one = True
+            self.steps.pop(0)
+
+
+_WORDS: dict[str, Any] = {
+    "input": lambda text: Input(data=text.encode()),
+    "end": EndInput,
+    "signal": lambda name: Signal(name=name),
+    "resize": lambda rows, columns: Resize(rows=rows, columns=columns),
+}
 
 
 def spawner_of(lane: ProcessLane) -> int:

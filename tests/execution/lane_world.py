@@ -78,6 +78,13 @@ class Lane:
         outcome["class"], outcome["events"] = answer["classes"][0], answer["events"]
         return outcome
 
+    def steer(self, order: dict[str, Any], *steps: Any, floor: str = "namespaced", **options: Any) -> dict[str, Any]:
+        """The answer to one order that is spoken to while it runs."""
+        answer: dict[str, Any] = self.ask(do="steer", order=order, steps=[list(one) for one in steps], floor=floor,
+                                          **options)  # fmt: skip
+        answer["value"], answer["code"] = answer["outcome"]["value"], answer["outcome"]["code"]
+        return answer
+
     def kill(self) -> None:
         self._process.kill()
         self.end()

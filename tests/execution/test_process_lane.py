@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from assent.execution.adapters.process.lane import ProcessLane, _verdict
+from assent.execution.adapters.process import ProcessLane
+from assent.execution.adapters.process.verdicts import verdict as verdict_of
 from assent.execution.adapters.sandboxes import supervision
 from assent.execution.adapters.sandboxes.gate import Gate
 from assent.execution.adapters.sandboxes.launches import Launch
@@ -46,7 +47,6 @@ def test_lane_refuses_as_a_bug_when_the_order_is_another_lanes(tmp_path):
 
 def test_death_is_unproved_when_the_killed_sandbox_does_not_end(monkeypatch):
     monkeypatch.setattr(supervision, "DEATH_WAIT_S", 0.05)
-    monkeypatch.setattr(supervision, "TERM_GRACE_S", 0.01)
     never_readable, writing = os.pipe()
     sent: list[int] = []
     launch = Launch(gate=Gate(), init_pid=0, init_pidfd=never_readable, program_pid=0)
@@ -54,7 +54,7 @@ def test_death_is_unproved_when_the_killed_sandbox_does_not_end(monkeypatch):
 
     async def supervised():
         streams = Streams(b"")
-        watch = supervision.Supervision(launch=launch, streams=streams, limits=Limits(), clock=RealClock())
+        watch = supervision.Supervision(launch=launch, streams=streams, limits=Limits(grace_ms=10), clock=RealClock())
         try:
             return await watch.run(lambda _event: None, wall_left_ms=0)
         finally:
@@ -65,7 +65,7 @@ def test_death_is_unproved_when_the_killed_sandbox_does_not_end(monkeypatch):
     os.close(writing)
     assert (ended.dead, ended.limit, ended.report) == (False, "wall", None)
     assert sent[:2] == [signal.SIGTERM, signal.SIGKILL]
-    verdict = _verdict(ended, {}, ProcessOrder(argv=("x",), workspace="/w"), spawner_alive=True)
+    verdict = verdict_of(ended, {}, ProcessOrder(argv=("x",), workspace="/w"), spawner_alive=True)
     assert verdict[:2] == (Ending.UNKNOWN, "death_unproved")
 
 

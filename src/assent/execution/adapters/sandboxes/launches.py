@@ -7,10 +7,12 @@ import os
 import signal
 from typing import Any, Protocol
 
+from assent.execution.adapters.sandboxes import warden
 from assent.execution.adapters.sandboxes.gate import Gate
 from assent.execution.adapters.sandboxes.streams import Streams
 from assent.execution.attestations import Attestation
 from assent.execution.orders import ProcessOrder
+from assent.execution.steering import SignalName
 
 
 class Launch:
@@ -38,6 +40,10 @@ class Launch:
     def terminate(self) -> None:
         """Ask everybody inside to stop."""
         self._signal(signal.SIGTERM)
+
+    def signal(self, name: SignalName) -> None:
+        """Send a signal to the program's process group, by way of the process above it: pids are never guessed at."""
+        self._signal(warden.relay_of(name))
 
     def kill(self, *, surely: bool = False) -> None:
         """End everybody inside; `surely` when asking the watcher has not helped."""

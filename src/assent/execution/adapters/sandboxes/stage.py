@@ -61,7 +61,7 @@ def _split_weakly(spec: Spec, streams: Streams) -> NoReturn:
 def _watch(program: int, gate: socket.socket) -> NoReturn:
     waking, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1):
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1, *map(warden.relay_of, warden.RELAYED)):
         signal.signal(number, lambda _number, _frame: None)
     poll = select.poll()
     poll.register(waking, select.POLLIN)
@@ -75,6 +75,8 @@ def _watch(program: int, gate: socket.socket) -> NoReturn:
             asked = os.read(waking, 512) if fd == waking else b""
             if signal.SIGTERM in asked:
                 _signal_descendants(signal.SIGTERM)
+            for number in asked:
+                warden.relay(number, program)
             if fd == gate.fileno():  # the supervisor is gone
                 poll.unregister(gate)
             if fd == gate.fileno() or signal.SIGUSR1 in asked:

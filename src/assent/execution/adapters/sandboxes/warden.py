@@ -8,6 +8,8 @@ program ends the warden reports and ends; the kernel then kills whatever is left
 an orderly end either.
 
 SIGTERM to the warden means: ask everybody to stop. SIGKILL means: now; the supervisor needs nobody's help for that.
+A real-time signal of `RELAYED` means: send that signal to the program's process group. The warden knows which that is
+as long as it has not collected the program; from outside its number could belong to somebody else by now.
 A gate that closes means that the supervisor is gone: everybody ends, also when the spawner, whose death would do the
 same, hangs and does not die.
 
@@ -23,6 +25,7 @@ Its report is one message: `E status user_us system_us maxrss_kb minor major vol
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import select
@@ -37,7 +40,21 @@ from .arrivals import Spec, Streams, fail
 PERIOD_S = 0.1
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_WATCHED = (signal.SIGCHLD, signal.SIGTERM)
+RELAYED = ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "WINCH", "KILL")
+_RELAYS = {signal.SIGRTMIN + 1 + place: signal.Signals[f"SIG{name}"] for place, name in enumerate(RELAYED)}
+_WATCHED = (signal.SIGCHLD, signal.SIGTERM, *_RELAYS)
+
+
+def relay_of(name: str) -> int:
+    """The signal that asks a warden to send `name` to the program's process group."""
+    return signal.SIGRTMIN + 1 + RELAYED.index(name)
+
+
+def relay(number: int, program: int) -> None:
+    """Do what `relay_of` asks for, when `number` is one of those. `program` leads its group and is not collected."""
+    if number in _RELAYS:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program, _RELAYS[number])
 
 
 def split(spec: Spec, streams: Streams) -> NoReturn:
@@ -107,6 +124,8 @@ def watch(program: int, gate: socket.socket, spec: Spec) -> NoReturn:
         caught = signal.sigtimedwait(_WATCHED, max(0.0, next_look - time.monotonic()))
         if caught is not None and caught.si_signo == signal.SIGTERM:
             _signal_all(signal.SIGTERM)
+        elif caught is not None:
+            relay(caught.si_signo, program)
         ended = reap(program)
         if ended is not None:
             report(gate, *ended, tripped)
