@@ -24,18 +24,19 @@ def plan(arguments: dict[str, Any]) -> ProcessOrder:
     return shell.RUN.plan(arguments, PLACE, OBLIGATIONS, "some-key")
 
 
-def test_shell_contract_demands_namespaces_when_read():
+def test_shell_contract_leaves_confinement_to_policy_when_read():
     contract = shell.RUN.contract
     assert (contract.effect, contract.idempotency) == (EffectClass.WRITE, Idempotency.NONE)
-    assert (contract.floor, contract.hosts, contract.observer) == (ConfinementClass.NAMESPACED, "", "")
+    assert (contract.floor, contract.hosts, contract.observer) == (ConfinementClass.LOCAL_WEAK, "", "")
     assert {a.name: a.required for a in contract.arguments} == {
         "argv": True,
         "cwd": False,
         "stdin": False,
         "env": False,
+        "target": False,
         "wall_s": False,
     }
-    assert {a.name for a in contract.arguments if a.authority} == {"argv", "cwd", "env"}
+    assert {a.name for a in contract.arguments if a.authority} == {"argv", "cwd", "env", "target"}
 
 
 @pytest.mark.parametrize(

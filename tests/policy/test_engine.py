@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from assent.execution.attestations import ConfinementClass
 from assent.execution.obligations import Obligations
 from assent.execution.orders import Limits
+from assent.ledger.contracts import contract_digest
 from assent.ledger.decisions import Decision, ReviewTerms, Verdict
 from assent.ledger.operations import Facts
 from assent.policy import engine as engine_module
@@ -314,10 +315,44 @@ def test_decide_tightens_by_every_permit_that_matches():
 def test_decide_keeps_the_floor_of_the_contract_and_the_limits_no_rule_names():
     text = '@id("a") @floor("local-weak") @processes("9999") permit(principal is Agent, action, resource);'
     defaults = Obligations(floor=ConfinementClass.LOCAL_WEAK, limits=msgspec.structs.replace(Limits(), wall_ms=5_000))
-    run = call("shell.run", {"argv": ["ls"]})
-    found = decide(engine(text, defaults=defaults), run).obligations
+    asked = call("shell.run", {"argv": ["ls"]})
+    contract = msgspec.structs.replace(CONTRACTS["shell.run"], floor=ConfinementClass.CONTAINER)
+    demanding = {**CONTRACTS, "shell.run": contract}
+    judge = Engine(bundle=Bundle(text=text), contracts=demanding, principals=PRINCIPALS, defaults=defaults)
+    intent = msgspec.structs.replace(asked.intent, contract=contract_digest(contract))
+    found = judge.decide(intent=intent, intent_digest=asked.digest, facts=asked.facts).obligations
     limits = msgspec.structs.replace(defaults.limits, processes_max=9_999)
-    assert found == Obligations(floor=ConfinementClass.NAMESPACED, limits=limits)  # the floor of shell.run
+    assert found == Obligations(floor=ConfinementClass.CONTAINER, limits=limits)
+
+
+@pytest.mark.parametrize(
+    ("rules", "floor", "accept"),
+    [
+        ("", ConfinementClass.NAMESPACED, None),
+        ('@accept("confined")', ConfinementClass.LOCAL_WEAK, ["confined"]),
+        ('@accept("microvm remote-asserted")', ConfinementClass.LOCAL_WEAK, ["microvm", "remote-asserted"]),
+        ('@accept("confined container") @floor("container")', ConfinementClass.CONTAINER, ["confined", "container"]),
+    ],
+)
+def test_decide_goes_below_the_default_floor_only_where_a_rule_accepts_that_by_name(
+    rules: str, floor: ConfinementClass, accept: list[str] | None
+):
+    text = f'@id("a") {rules} permit(principal is Agent, action, resource);'
+    found = decide(engine(text), call("shell.run", {"argv": ["ls"]})).obligations
+    assert found is not None
+    assert found.floor is floor
+    assert found.accept == (None if accept is None else tuple(map(ConfinementClass, accept)))
+
+
+def test_decide_accepts_only_what_every_permit_that_names_classes_accepts():
+    text = (
+        '@id("a") @accept("confined namespaced") permit(principal is Agent, action, resource);'
+        '@id("b") @accept("namespaced microvm") permit(principal, action, resource);'
+        '@id("c") permit(principal, action, resource);'
+    )
+    found = decide(engine(text), call("shell.run", {"argv": ["ls"]})).obligations
+    assert found is not None
+    assert found.accept == (ConfinementClass.NAMESPACED,)
 
 
 def test_decide_holds_a_floor_that_a_rule_raises():

@@ -24,6 +24,9 @@ from tests.surfaces.commandline import Cli, Ran, environment
 WORDS: dict[str, tuple[str, ...]] = {
     "do": ("files.list",),
     "operations": (),
+    "run-in": ("local", "true"),
+    "lanes": (),
+    "targets": (),
     "inbox": (),
     "approve": ("abcd1234",),
     "deny": ("abcd1234", "--reason", "no"),

@@ -35,6 +35,7 @@ from assent.primitives.errors import Malformed
 
 ARGV_MAX = 4_096
 ENV_MAX = 256
+TARGET_BYTES_MAX = 80
 STDIN_BYTES_MAX = 1_048_576
 COMMAND_BYTES_MAX = 1_048_576  # argv and environment together; Linux gives them a quarter of an 8 MiB stack
 
@@ -69,9 +70,17 @@ class ShellRun:
             ),
             Argument(name="stdin", kind="text", help="the standard input", default="", bytes_max=STDIN_BYTES_MAX),
             Argument(name="env", kind="map", help="environment variables", default={}, authority=True),
+            Argument(
+                name="target",
+                kind="text",
+                help="where to run it; see `assent targets` (else: where policy says)",
+                default="",
+                authority=True,
+                bytes_max=TARGET_BYTES_MAX,
+            ),
             Argument(name="wall_s", kind="integer", help="seconds to allow, if fewer than policy does"),
         ),
-        floor=ConfinementClass.NAMESPACED,
+        floor=ConfinementClass.LOCAL_WEAK,  # what it runs is the asker's; how it must be held is for policy to say
     )
 
     def facts(self, arguments: dict[str, Any], place: Place) -> Facts:
@@ -82,6 +91,7 @@ class ShellRun:
             path=spot.path,
             inside_workspace=spot.inside,
             program=_judged_name(_program(given, place)),
+            target=given["target"],
             payload_bytes=len(given["stdin"].encode()),
         )
 

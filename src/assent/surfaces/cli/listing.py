@@ -19,7 +19,7 @@ _HERE = "assent.surfaces.cli.commands"
 
 
 class Command(NamedTuple):
-    """One command: its name (two words below `policy`), where its function is, and what it does in one sentence."""
+    """One command: its name (two words in a family such as `policy`), where its function is, and what it does."""
 
     name: str
     where: str
@@ -33,6 +33,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     ),
     "Act": (
         Command("do", f"{_HERE}.perform:do", "perform one operation: decided, recorded, confined"),
+        Command("run-in", f"{_HERE}.places:run_in", "run one program on a target you name, and watch it"),
         Command("operations", f"{_HERE}.perform:operations", "list the operations that can be performed"),
     ),
     "Answer": (
@@ -43,6 +44,8 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     "Look": (
         Command("timeline", f"{_HERE}.records:timeline", "tell what happened: lately, in a run, to an effect"),
         Command("explain", f"{_HERE}.records:explain", "explain one effect: who, which rules, where, what came back"),
+        Command("lanes", f"{_HERE}.places:lanes", "show the lanes: what carries which kind of order, and can be told"),
+        Command("targets", f"{_HERE}.places:targets", "show where orders can run, with which confinement, and why"),
         Command("verify", f"{_HERE}.records:verify", "verify that the record is whole"),
         Command("checkpoint", f"{_HERE}.records:checkpoint", "sign the record as it is now, to be kept elsewhere"),
     ),
@@ -60,6 +63,8 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     ),
 }
 COMMANDS = tuple(command for group in GROUPS.values() for command in group)
+# First words that say nothing alone.
+FAMILIES = frozenset(command.name.partition(" ")[0] for command in COMMANDS if " " in command.name)
 # Commands that read their own words, because an operation's contract says what they mean.
 WORDED = ("do", "policy explain")
 
@@ -71,9 +76,11 @@ def find(tokens: Sequence[str]) -> Command | None:
         Malformed: `command_unknown`.
     """
     words = list(tokens[:2])
-    if not words or words[0].startswith("-") or (words[0] == "policy" and (len(words) < 2 or words[1].startswith("-"))):
+    if not words or words[0].startswith("-"):
         return None
-    name = " ".join(words) if words[0] == "policy" else words[0]
+    if words[0] in FAMILIES and (len(words) < 2 or words[1].startswith("-")):
+        return None
+    name = " ".join(words) if words[0] in FAMILIES else words[0]
     for command in COMMANDS:
         if command.name == name:
             return command
@@ -95,12 +102,13 @@ def make_app(*commands: Command) -> App:
         version_flags=["--version"],
         default_parameter=Parameter(show_default=False),
     )
-    policy = App(name="policy")
-    app.command(policy)
+    families = {name: App(name=name) for name in sorted(FAMILIES)}
+    for family in families.values():
+        app.command(family)
     for command in commands:
         first, _, second = command.name.partition(" ")
         if second:
-            policy.command(command.where, name=second)
+            families[first].command(command.where, name=second)
         else:
             app.command(command.where, name=first)
     return app

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from assent.execution.outcomes import StreamEvent
     from assent.ledger.contracts import OperationContract
     from assent.operations.checkpoints import Checkpoints
+    from assent.operations.executions import Executions
     from assent.operations.gate import Gate
     from assent.operations.health import Finding
     from assent.operations.policies import Policies
     from assent.operations.recovery import Recovery
     from assent.operations.rehearsals import Rehearsals
     from assent.operations.reviews import Reviews
+    from assent.operations.targets import Targets
     from assent.operations.timelines import Timelines
     from assent.operations.verification import Verification
     from assent.primitives.ids import TenantId
@@ -100,6 +102,16 @@ class House(Protocol):
     @property
     def checkpoints(self) -> Checkpoints:
         """Keeps heads of the log."""
+        ...
+
+    @property
+    def targets(self) -> Targets:
+        """Where orders can run."""
+        ...
+
+    @property
+    def executions(self) -> Executions:
+        """What runs now."""
         ...
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assent.primitives.errors import AssentError, InvariantBroken, Malformed, Unavailable
 from assent.surfaces.cli.exits import Exit
-from assent.surfaces.cli.listing import WORDED, find, make_app, overview, version
+from assent.surfaces.cli.listing import FAMILIES, WORDED, find, make_app, overview, version
 
 if TYPE_CHECKING:
     from assent.surfaces.cli.options import Common
@@ -59,7 +59,7 @@ def parse(tokens: Sequence[str]) -> Called:
 
 def _general(tokens: Sequence[str]) -> Called:
     """What is said without any command: help, or the version."""
-    rest = [token for token in tokens if token not in ("--json", "--help", "-h", "policy")]
+    rest = [token for token in tokens if token not in ("--json", "--help", "-h", *FAMILIES)]
     if not rest:
         return Called(overview)
     if rest == ["--version"]:
