@@ -21,9 +21,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from assent.bootstrap.system import SystemClock
-from assent.execution.adapters.process.lane import MechanismName, ProcessLane
+from assent.execution.adapters.process.lane import ProcessLane
 from assent.execution.adapters.sandboxes.image import Image
 from assent.execution.adapters.sandboxes.namespaces import Namespaces
+from assent.execution.adapters.sandboxes.selection import MechanismName
 from assent.execution.adapters.sandboxes.streams import Streams
 from assent.execution.adapters.sandboxes.supervision import kill_and_prove
 from assent.execution.attestations import ConfinementClass

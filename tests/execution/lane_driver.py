@@ -206,7 +206,7 @@ _WORDS: dict[str, Any] = {
 
 
 def spawner_of(lane: ProcessLane) -> int:
-    mechanism: Any = lane._mechanism
+    mechanism: Any = lane.roster.running("namespaces")
     pid: int = mechanism.spawner_pid
     return pid
 

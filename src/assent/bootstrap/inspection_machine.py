@@ -136,7 +136,7 @@ async def sandbox(state: Path, *, clock: Clock, fresh: bool) -> AsyncIterator[Fi
             grade = Grade.OK if trial.works or chosen else Grade.WARN
             chosen = chosen or (trial.mechanism if trial.works else "")
             yield Finding(name=trial.mechanism, grade=grade, says=f"sandbox: {says}")
-        for finding in _attacked(await lane.selftest(fresh=fresh)):
+        for finding in _attacked(await lane.selftest()):
             yield finding
     except AssentError as error:
         fix = error.hint or "programs will be refused; files and http still work"

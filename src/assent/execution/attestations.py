@@ -20,7 +20,7 @@ class Known(StrEnum):
     """How a property is known, strongest first."""
 
     OBSERVED = "observed"  # the supervisor read it for this run
-    PROBED = "probed"  # a negative test from inside, by the self-test of this node
+    PROBED = "probed"  # a negative test from inside: by this node's self-test, or in this run before the program
     CONFIGURED = "configured"  # set, not tested
     ASSERTED = "asserted"  # somebody else says so
     ABSENT = "absent"  # not there
@@ -46,7 +46,9 @@ LADDER = (
 )  # fmt: skip
 _RANK = {name: rank for rank, name in enumerate(LADDER)}
 
-CONFINED_NEEDS = frozenset({"no-new-privileges", "syscall-filter", "files", "network", "limits", "environment", "user"})
+CONFINED_NEEDS = frozenset(
+    {"no-new-privileges", "syscall-filter", "files", "network", "other-processes", "limits", "environment", "user"}
+)
 NAMESPACED_NEEDS = CONFINED_NEEDS | frozenset(
     {"user-namespace", "process-namespace", "mount-namespace", "network-namespace", "ipc-namespace", "private-root",
      "capabilities", "tree-death"}

@@ -1,8 +1,8 @@
 """The process lane: runs one program to its end in a sandbox, and proves where it ran and that it is gone.
 
-The lane chooses its mechanism once, by building a sandbox and reading it, never by asking what is installed: our own
-namespaces, then bubblewrap, then a watched local process. The order's floor decides whether the class that was *read
-for this run* is enough; a run that was refused or failed is never tried again on a weaker one.
+Each order gets the cheapest mechanism of this node whose class meets the order's floor (`sandboxes/roster.py`): what
+each holds was found by building a sandbox, reading and attacking it, never by asking what is installed. Then the class
+that is *read for this run* decides once more; a run that was refused or failed is never tried again on another.
 
 Codes: `ok`, `exit_nonzero`, `signalled`, `wall_limit`, `output_limit`, `cpu_limit`, `memory_limit`,
 `program_missing`; nothing ran for `order_malformed`, `sandbox_failed`, `confinement_unmet`; unknown for
@@ -13,17 +13,15 @@ UNKNOWN.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Literal
-
-import msgspec
 
 from assent.execution.adapters.process.runs import NAME, NOTHING_OBSERVED, OnAttested, Run
-from assent.execution.adapters.sandboxes import selection, selftest
-from assent.execution.adapters.sandboxes.attest import judged
-from assent.execution.adapters.sandboxes.image import Image, check_order
+from assent.execution.adapters.sandboxes import selftest
+from assent.execution.adapters.sandboxes.image import check_order
 from assent.execution.adapters.sandboxes.launches import Mechanism
+from assent.execution.adapters.sandboxes.roster import Held, Roster
+from assent.execution.adapters.sandboxes.selection import MechanismName
 from assent.execution.attestations import ConfinementClass
 from assent.execution.orders import Order, ProcessOrder
 from assent.execution.outcomes import Outcome
@@ -33,9 +31,8 @@ from assent.execution.targets import Offer
 from assent.primitives.clock import Clock
 from assent.primitives.errors import AssentError, InvariantBroken
 
-MechanismName = Literal["namespaces", "bubblewrap", "local-weak"]
 RUNS_MAX = 32
-Ready = Callable[[], Awaitable[Mechanism]]
+Ready = Callable[[], Awaitable[Held | str]]
 
 
 class ProcessLane:
@@ -62,16 +59,11 @@ class ProcessLane:
         artefacts: Artefacts | None = None,
     ) -> None:
         self._clock = clock
-        self._state_dir = state_dir
-        self._readable = tuple(readable)
-        self._forced = mechanism
         self._artefacts = artefacts
         self._slots = asyncio.Semaphore(runs_max)
-        self._choosing = asyncio.Lock()
-        self._mechanism: Mechanism | None = None
-        self._image: Image | None = None
-        self._testing = asyncio.Lock()
-        self._verdict: Mapping[str, bool] | None = None
+        self.roster = Roster(
+            clock=clock, state_dir=state_dir, readable=readable, forced=mechanism, attack=self._carry_attack
+        )
 
     async def carry(
         self,
@@ -99,79 +91,46 @@ class ProcessLane:
             steering=steering,
             on_attested=on_attested,
         )
-        return await self._carried(run, order, floor, on_event, ready=self._tested)
+        return await self._carried(run, order, floor, on_event, ready=lambda: self.roster.meeting(floor))
 
     async def _carried(
         self, run: Run, order: ProcessOrder, floor: ConfinementClass, on_event: OnEvent, *, ready: Ready
     ) -> Outcome:
         try:
             check_order(order)
-            mechanism = await ready()
-            run.verdict = self._verdict or {}
+            held = await ready()
+            if isinstance(held, str):
+                return run.failed("confinement_unmet", held, NOTHING_OBSERVED)
+            run.verdict = held.verdict
             async with self._slots:
-                return await run.carry(mechanism, floor, on_event)
+                return await run.carry(held.mechanism, floor, on_event)
         except AssentError as error:
             return run.failed(error.code, str(error), NOTHING_OBSERVED)
         except OSError as error:  # descriptors or memory of this process are used up
             return run.failed("sandbox_failed", f"the node could not supervise the run: {error}", NOTHING_OBSERVED)
 
     async def close(self) -> None:
-        """End the mechanism and every sandbox it still has. Idempotent."""
-        mechanism, self._mechanism = self._mechanism, None
-        if mechanism is not None:
-            await mechanism.close()
+        """End every mechanism and every sandbox it still has. Idempotent."""
+        await self.roster.close()
 
     async def offers(self, fresh: bool = False) -> list[Offer]:  # noqa: FBT001, FBT002 (a `Probe`)
-        """Try every mechanism on this node, strongest first: which work, what was read, and why not the others.
+        """Every mechanism on this node, cheapest first: what was read of it, or why it does not work and what mends it.
 
-        What the self-test found (taken anew when `fresh`) is told of the chosen one.
+        Each is attacked by its own self-test (anew when `fresh`), and its offer counts what that said.
         """
-        found = await selection.try_all(self._shared_image())
-        report = await self.selftest(fresh=fresh)
-        return [_tested_offer(offer, report) for offer in found]
+        return await self.roster.offers(fresh=fresh)
 
     async def selftest(self, *, fresh: bool = False) -> selftest.Report:
-        """Attack the chosen mechanism from inside and check from outside; cached per kernel, boot, user and source.
+        """Attack the default mechanism from inside and check from outside; cached per kernel, boot, user and source.
 
         The first carry runs it when no result is kept yet. The result stands in the attestations of later runs: what
         it proved is `probed`, a probe that failed makes the property it tests absent, so that floors above it refuse.
         """
-        mechanism = await self._chosen()
-        async with self._testing:
-            report = None if fresh else selftest.cached(self._state_dir, mechanism.name)
-            if report is None:
-                report = await selftest.run(
-                    self._carry_attack, mechanism=mechanism.name, clock=self._clock, victim_uid=mechanism.uid
-                )
-                selftest.keep(self._state_dir, report)
-            self._verdict = report.verdict
-        return report
+        return await self.roster.selftest(fresh=fresh)
 
-    async def _carry_attack(self, order: ProcessOrder) -> Outcome:
-        floor = ConfinementClass.LOCAL_WEAK
+    async def _carry_attack(self, mechanism: Mechanism, order: ProcessOrder) -> Outcome:
+        async def given() -> Held:
+            return Held(mechanism=mechanism, verdict={})
+
         run = Run(order=order, clock=self._clock)
-        return await self._carried(run, order, floor, lambda _event: None, ready=self._chosen)
-
-    async def _tested(self) -> Mechanism:
-        """The chosen mechanism, once the self-test has said what it holds on this node."""
-        if self._verdict is None:
-            await self.selftest()
-        return await self._chosen()
-
-    def _shared_image(self) -> Image:
-        if self._image is None:
-            self._image = Image(readable=self._readable, protected=[self._state_dir])
-        return self._image
-
-    async def _chosen(self) -> Mechanism:
-        async with self._choosing:
-            if self._mechanism is None:
-                self._mechanism = await selection.choose(self._shared_image(), forced=self._forced)
-            return self._mechanism
-
-
-def _tested_offer(offer: Offer, report: selftest.Report) -> Offer:
-    """An offer in the light of the self-test of its mechanism."""
-    if offer.attestation is None or offer.attestation.mechanism != report.mechanism:
-        return offer
-    return msgspec.structs.replace(offer, attestation=judged(offer.attestation, report.verdict))
+        return await self._carried(run, order, ConfinementClass.LOCAL_WEAK, lambda _event: None, ready=given)

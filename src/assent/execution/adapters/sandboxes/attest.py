@@ -74,6 +74,10 @@ def sandbox(launch: Launch, expected: Expected) -> dict[str, Property]:
     properties["user"] = user(status, pid, expected.uid)
     properties |= _mounts(pid, expected)
     properties["network"] = _network(pid, properties["network-namespace"])
+    properties["other-processes"] = _seen(
+        "none in sight",
+        properties["process-namespace"].known is Known.OBSERVED and properties["private-root"].known is Known.OBSERVED,
+    )
     properties["limits"] = limits(pid, resource_limits(expected.order.limits))
     properties["environment"] = environment(pid)
     properties["tree-death"] = _tree_death(launch, status)
@@ -117,6 +121,12 @@ def user(status: dict[str, str], pid: str, uid: int) -> Property:
     mapped = _read(pid, "uid_map").split()
     held = uid > 0 and uids == [str(uid)] * 4 and mapped == [str(uid), str(uid), "1"]
     return _seen(f"uid {uids[0] if uids else '?'}", held)
+
+
+def plain_user(status: dict[str, str], uid: int) -> Property:
+    """The same where ids are not mapped."""
+    uids = status.get("Uid", "").split()
+    return _seen(f"uid {uids[0] if uids else '?'}", uid > 0 and uids == [str(uid)] * 4)
 
 
 def limits(pid: str, wanted: Mapping[str, int]) -> Property:

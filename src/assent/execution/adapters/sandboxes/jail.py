@@ -67,7 +67,7 @@ def live(fds: list[int], program: bytes) -> None:
 def restrict(spec: Spec, program: bytes) -> None:
     """no_new_privs, then Landlock, then the filter, which must come last: the others need calls it denies."""
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
-    landlock.restrict(version=spec["landlock"], writable=spec["writable"], devices=DEVICES)
+    landlock.restrict(version=spec["landlock"], writable=spec["writable"], devices=(DEVICES,))
     seccomp.install(program)
 
 

@@ -1,18 +1,21 @@
 """Landlock: a second, independent wall on files, TCP, abstract sockets and signals. It uses what the kernel offers.
 
 The rights a ruleset *handles* are denied unless a rule gives them back, so the ruleset handles everything the
-kernel's ABI knows and the rules give back: reading and running below `/` (which is the private root), everything but
-device nodes below the writable folders, reading and writing the few device nodes. TCP gets no rule at all, so none is
-allowed.
+kernel's ABI knows and the rules give back: reading and running below `/` (which is the private root) or, where there is
+no private root, below the places named one by one; everything but device nodes below the writable folders; reading and
+writing the few device nodes. TCP gets no rule at all, so none is allowed.
 
 A zero return code has been wrong in the field and no process's Landlock state can be read from outside: that it works
-is only ever *probed* by the self-test, never observed.
+is only ever *probed*, by the self-test or by the process itself before it becomes the program (`fence.py`), never
+observed.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import stat
+from collections.abc import Iterable
 
 from . import syscalls
 
@@ -24,6 +27,7 @@ _RULE_PATH_BENEATH, _CREATE_RULESET_VERSION = 1, 1
 
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _DEVICE = _WRITE_FILE | _READ_FILE | _READ_DIR | _TRUNCATE | _IOCTL_DEV
+_OF_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV  # all that a rule on a file may give
 
 
 class _Ruleset(ctypes.Structure):
@@ -49,7 +53,9 @@ def handled_files(version: int) -> int:
     return (1 << bits) - 1
 
 
-def restrict(*, version: int, writable: list[str], devices: str) -> None:
+def restrict(
+    *, version: int, writable: Iterable[str], devices: Iterable[str], readable: Iterable[str] = ("/",)
+) -> None:
     """Restrict this process and all it starts. Needs no_new_privs. Does nothing when `version` is 0."""
     if version == 0:
         return
@@ -57,8 +63,10 @@ def restrict(*, version: int, writable: list[str], devices: str) -> None:
     ruleset = _Ruleset(files=files, network=_TCP_BOTH if version >= 4 else 0, scoped=_SCOPE_BOTH if version >= 6 else 0)
     size = 8 if version < 4 else 16 if version < 6 else 24
     fd = syscalls.call("landlock_create_ruleset", ctypes.byref(ruleset), size, 0)
-    _allow(fd, "/", _READ & files)
-    _allow(fd, devices, _DEVICE & files)
+    for path in readable:
+        _allow(fd, path, _READ & files)
+    for path in devices:
+        _allow(fd, path, _DEVICE & files)
     for path in writable:
         _allow(fd, path, files & ~(_MAKE_CHAR | _MAKE_BLOCK))
     syscalls.call("landlock_restrict_self", fd, 0)
@@ -67,6 +75,8 @@ def restrict(*, version: int, writable: list[str], devices: str) -> None:
 
 def _allow(ruleset: int, path: str, rights: int) -> None:
     parent = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    if not stat.S_ISDIR(os.fstat(parent).st_mode):
+        rights &= _OF_A_FILE
     rule = _PathBeneath(allowed=rights, parent=parent)
     syscalls.call("landlock_add_rule", ruleset, _RULE_PATH_BENEATH, ctypes.byref(rule), 0)
     os.close(parent)

@@ -10,20 +10,21 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-from collections.abc import Iterable
 
 from assent.execution.adapters.sandboxes import attest
-from assent.execution.adapters.sandboxes.image import Image, Workspace, resource_limits
+from assent.execution.adapters.sandboxes.image import Image
 from assent.execution.adapters.sandboxes.launches import Launch
+from assent.execution.adapters.sandboxes.owners import NOBODY, limits_beside, owner
 from assent.execution.adapters.sandboxes.staging import collect, start_stage
 from assent.execution.adapters.sandboxes.streams import Streams
 from assent.execution.attestations import Attestation, Known, Property
 from assent.execution.orders import ProcessOrder
-from assent.primitives.errors import Unavailable
 
 NAME = "local-weak"
-NOBODY = 65_534
-_OPEN = ("files", "network", "syscall-filter", "private-root", "capabilities", "process-namespace", "user-namespace")
+_OPEN = (
+    "files", "network", "other-processes", "syscall-filter", "private-root", "capabilities", "process-namespace",
+    "user-namespace",
+)  # fmt: skip
 
 
 class LocalWeak:
@@ -49,11 +50,11 @@ class LocalWeak:
         """See `Mechanism.launch`."""
         await self._collect_ended()
         workspace = await asyncio.to_thread(self._image.workspace, order)
-        uid, gid = _user(workspace)
+        uid, gid = owner(workspace)
         spec = self._image.specification(order, uid=uid, gid=gid, sources={}, workspace=workspace)
         spec["drop_to"] = (uid, gid) if os.geteuid() == 0 else None
         spec["env"] = {**spec["env"], "HOME": order.workspace, **order.env}
-        spec["limits"] = await asyncio.to_thread(_limits, order, uid)
+        spec["limits"] = await asyncio.to_thread(limits_beside, order, uid)
         stage = await start_stage("weak", spec, streams)
         self._started.add(stage.process)
         pid = stage.process.pid
@@ -67,12 +68,8 @@ class LocalWeak:
         """See `Mechanism.attest`."""
         pid = str(launch.program_pid)
         status = attest.status_of(pid)
-        uids = status.get("Uid", "").split()
-        as_user = uids == [str(launch.details["uid"])] * 4 and uids[0] != "0"
         properties = {name: Property(value="as on the host", known=Known.ABSENT) for name in _OPEN}
-        properties["user"] = Property(
-            value=f"uid {uids[0] if uids else '?'}", known=Known.OBSERVED if as_user else Known.ABSENT
-        )
+        properties["user"] = attest.plain_user(status, launch.details["uid"])
         properties["no-new-privileges"] = attest.privileges(status)["no-new-privileges"]
         properties["limits"] = attest.limits(pid, launch.details["limits"])
         properties["environment"] = attest.environment(pid)
@@ -90,29 +87,3 @@ class LocalWeak:
         self._started -= ended  # before the first wait: another launch must not collect the same ones
         for process in ended:
             await collect(process)
-
-
-def _user(workspace: Workspace) -> tuple[int, int]:
-    if os.geteuid() != 0:
-        return os.getuid(), os.getgid()
-    if workspace.uid == 0 or workspace.gid == 0:
-        raise Unavailable(
-            "sandbox_failed", f"without a sandbox nothing runs as root, and `{workspace.path}` belongs to root",
-            hint="give the workspace to an ordinary user",
-        )  # fmt: skip
-    return workspace.uid, workspace.gid
-
-
-def _limits(order: ProcessOrder, uid: int) -> dict[str, int]:
-    """Without a user namespace the process limit counts all of the user's tasks: allow the order's share on top."""
-    return {**resource_limits(order.limits), "RLIMIT_NPROC": sum(_tasks_of(uid)) + order.limits.processes_max + 1}
-
-
-def _tasks_of(uid: int) -> Iterable[int]:
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                if os.stat(f"/proc/{name}").st_uid == uid:
-                    yield len(os.listdir(f"/proc/{name}/task"))
-            except OSError:
-                continue

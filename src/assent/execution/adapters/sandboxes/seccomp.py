@@ -27,6 +27,7 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
+from collections.abc import Iterable, Mapping
 
 from . import syscalls
 
@@ -111,6 +112,26 @@ def assemble(machine: str = syscalls.MACHINE) -> bytes:
     for number in sorted({*_DENIED_EVERYWHERE.values(), *_DENIED[machine].values()}):
         program += _when_equal(number, _EPERM)
     program += _guards(machine)
+    program.append((_RETURN, 0, 0, _ALLOW))
+    return b"".join(struct.pack("=HBBI", *one) for one in program)
+
+
+def refusing(
+    numbers: Iterable[int], *, of_others: Iterable[int] = (), by_path: Mapping[int, int] | None = None
+) -> bytes:
+    """A further filter, to stand on top of `assemble()`: it refuses `numbers`.
+
+    The calls `of_others` are refused when their first argument, a process, is not zero; those in `by_path` when the
+    argument of that position, a path, is there at all.
+    """
+    program = _prologue(syscalls.MACHINE)
+    for number in sorted(numbers):
+        program += _when_equal(number, _EPERM)
+    for number in of_others:
+        program += _guard(number, 0, [(_JUMP_EQUAL, 1, 0, 0), (_RETURN, 0, 0, _EPERM)])
+    for number, argument in (by_path or {}).items():
+        halves = [(_JUMP_EQUAL, 1, 0, 0), (_RETURN, 0, 0, _EPERM), _load(20 + 8 * argument)]
+        program += _guard(number, argument, [*halves, (_JUMP_EQUAL, 1, 0, 0), (_RETURN, 0, 0, _EPERM)])
     program.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *one) for one in program)
 

@@ -1,83 +1,65 @@
-"""Which mechanism this node gets: each is tried by building a sandbox and reading it; presence proves nothing."""
+"""Which mechanisms this node has: each is tried by building a sandbox, reading it and attacking it; presence proves
+nothing."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
+from typing import Literal
+
+import msgspec
 
 from assent.execution.adapters.sandboxes.bubblewrap import Bubblewrap
+from assent.execution.adapters.sandboxes.confined import Confined
 from assent.execution.adapters.sandboxes.image import Image
 from assent.execution.adapters.sandboxes.launches import Mechanism
-from assent.execution.adapters.sandboxes.local_weak import NOBODY, LocalWeak
+from assent.execution.adapters.sandboxes.local_weak import LocalWeak
 from assent.execution.adapters.sandboxes.namespaces import Namespaces
+from assent.execution.adapters.sandboxes.owners import NOBODY
+from assent.execution.adapters.sandboxes.remedies import explained
 from assent.execution.adapters.sandboxes.streams import Streams
 from assent.execution.adapters.sandboxes.supervision import kill_and_prove
-from assent.execution.attestations import Attestation, ConfinementClass, meets
+from assent.execution.attestations import Attestation, ConfinementClass
 from assent.execution.orders import ProcessOrder
 from assent.execution.targets import Offer
-from assent.primitives.errors import AssentError, Unavailable
+from assent.primitives.errors import AssentError
 
-_LADDER: dict[str, Callable[[Image], Mechanism]] = {
-    "namespaces": lambda image: Namespaces(image=image),
-    "bubblewrap": lambda image: Bubblewrap(image=image),
-    "local-weak": lambda image: LocalWeak(image=image),
+MechanismName = Literal["namespaces", "confined", "bubblewrap", "local-weak"]
+
+
+class Way(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to build sandboxes: how, and the strongest class that can come of it."""
+
+    build: Callable[[Image], Mechanism]
+    reaches: ConfinementClass
+
+
+# By what a run costs, the cheapest first; what holds nothing stands last, whatever it costs.
+WAYS: dict[str, Way] = {
+    "namespaces": Way(build=lambda image: Namespaces(image=image), reaches=ConfinementClass.NAMESPACED),
+    "confined": Way(build=lambda image: Confined(image=image), reaches=ConfinementClass.CONFINED),
+    "bubblewrap": Way(build=lambda image: Bubblewrap(image=image), reaches=ConfinementClass.NAMESPACED),
+    "local-weak": Way(build=lambda image: LocalWeak(image=image), reaches=ConfinementClass.LOCAL_WEAK),
 }
-_SIGNS = {
-    "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": (
-        "1", "AppArmor restricts user namespaces: allow them for this interpreter in an AppArmor profile (`userns,`)"
-    ),
-    "/proc/sys/kernel/unprivileged_userns_clone": ("0", "set kernel.unprivileged_userns_clone to 1"),
-    "/proc/sys/user/max_user_namespaces": ("0", "set user.max_user_namespaces above 0"),
-}  # fmt: skip
 
 
-async def try_all(image: Image) -> list[Offer]:
-    """Try every mechanism, strongest first."""
-    trials = []
-    for name in _LADDER:
-        mechanism, trial = await _try(name, image)
-        trials.append(trial)
-        if mechanism is not None:
-            await mechanism.close()
-    return trials
-
-
-async def choose(image: Image, *, forced: str | None) -> Mechanism:
-    """The forced mechanism, or the first that is namespaced, or else the strongest that works.
-
-    Raises:
-        Unavailable: none works; the message says why for each.
-    """
-    best: tuple[Mechanism, Offer] | None = None
-    reasons = []
-    for name in [forced] if forced else _LADDER:
-        mechanism, trial = await _try(name, image)
-        if mechanism is None:
-            reasons.append(f"{name}: {trial.reason}")
-        elif best is None or _stronger(trial, best[1]):
-            if best is not None:
-                await best[0].close()
-            best = (mechanism, trial)
-        else:
-            await mechanism.close()
-        if ConfinementClass.NAMESPACED in trial.held:
-            break
-    if best is None:
-        raise Unavailable("sandbox_failed", f"no sandbox works here ({'; '.join(reasons)})")
-    return best[0]
-
-
-async def _try(name: str, image: Image) -> tuple[Mechanism | None, Offer]:
+async def tried(name: str, image: Image) -> tuple[Mechanism | None, Offer]:
+    """Build one sandbox by the way `name` and read it; the mechanism when that worked, and what it offers."""
     mechanism = None
     try:
-        mechanism = _LADDER[name](image)
+        mechanism = WAYS[name].build(image)
         return mechanism, Offer(mechanism=name, works=True, attestation=await _built(mechanism))
     except (AssentError, OSError) as error:
         if mechanism is not None:
             await mechanism.close()
-        return None, Offer(mechanism=name, works=False, reason=_explained(str(error)))
+        return None, refused(name, error)
+
+
+def refused(name: str, error: Exception) -> Offer:
+    """The offer of a mechanism that does not work: why, and what would mend it."""
+    reason, fix = explained(name, str(error), getattr(error, "hint", ""))
+    return Offer(mechanism=name, works=False, reason=reason, fix=fix)
 
 
 async def _built(mechanism: Mechanism) -> Attestation:
@@ -97,19 +79,3 @@ async def _built(mechanism: Mechanism) -> Attestation:
                 launch.close()
         finally:
             streams.close()
-
-
-def _stronger(one: Offer, other: Offer) -> bool:
-    have, had = one.held[-1], other.held[-1]
-    return have is not had and meets(have, had)
-
-
-def _explained(reason: str) -> str:
-    """Add the host setting that is the usual cause, when it is set that way."""
-    for path, (value, hint) in _SIGNS.items():
-        try:
-            if Path(path).read_text(encoding="ascii").strip() == value:
-                return f"{reason}; {hint}"
-        except OSError:
-            continue
-    return reason

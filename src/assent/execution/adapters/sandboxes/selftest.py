@@ -38,8 +38,8 @@ _CARRY = Callable[[ProcessOrder], Awaitable[Outcome]]
 PROPERTY_OF = {
     "read_canary": "files", "write_canary": "files", "follow_link": "files",
     "write_where_only_landlock_forbids": "landlock", "connect_tcp": "network", "send_udp": "network",
-    "connect_abstract": "network", "connect_path": "network", "read_environment_of_victim": "process-namespace",
-    "trace_victim": "process-namespace", "signal_victim": "process-namespace",
+    "connect_abstract": "network", "connect_path": "network", "read_environment_of_victim": "other-processes",
+    "trace_victim": "other-processes", "signal_victim": "other-processes",
     "nest_user_namespace": "syscall-program", "mount_something": "syscall-program",
     "set_up_io_uring": "syscall-program",
     "call_bpf": "syscall-program", "call_keyctl": "syscall-program", "inject_into_terminal": "syscall-program",

@@ -1,17 +1,20 @@
 """The second stage: a cold interpreter that finishes a sandbox somebody else began, and then watches over it.
 
-Under bubblewrap it starts as process 1 inside the finished root, adds what bubblewrap does not give (Landlock, the
-filter, limits) and goes on exactly as our own jail does. Without any sandbox (`weak`) it only watches: it is the
-subreaper of all that the program starts, so a daemon that leaves its session still ends up as its child, and it ends
-only when no descendant is left. It ends them by stopping and killing to a fixpoint, since a fork may always run away
-from one pass.
+Under bubblewrap and in a container it starts as process 1 inside the finished root, adds what those do not give
+(Landlock, the filter, limits) and goes on exactly as our own jail does (`jailed`). Where there are no namespaces it
+stays outside and watches: it is the subreaper of all that the program starts, so a daemon that leaves its session still
+ends up as its child, and it ends only when no descendant is left. It ends them by stopping and killing to a fixpoint,
+since a fork may always run away from one pass. It sums up memory and processor time over the tree as the warden does,
+and at its end removes the scratch folder, also when the supervisor is long gone.
 
-In `weak` mode the supervisor cannot kill by namespace: it asks (SIGUSR1, or by closing the gate). A program of the
-same user could kill the watcher; that is one of the reasons why this class is called weak.
+The supervisor cannot kill by namespace there: it asks (SIGUSR1, or by closing the gate). In `fenced` mode the program
+cannot reach the watcher: Landlock keeps signals and tracing within the program's own domain. In `weak` mode a program
+of the same user could kill it; that is one of the reasons why that class is called weak.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -20,14 +23,14 @@ import sys
 import time
 from typing import NoReturn
 
-from . import jail, seccomp, spawner, syscalls, warden
+from . import fence, jail, seccomp, spawner, syscalls, warden
 from .arrivals import Spec, Streams, fail
 
 _FIXPOINT_PASSES_MAX = 1000
 
 
 def main(arguments: list[str]) -> None:
-    """`arguments`: the mode (`jailed` or `weak`), then the descriptors of specification, gate and standard streams."""
+    """`arguments`: the mode (`jailed`, `fenced`, `weak`), then the descriptors of specification, gate and streams."""
     streams = Streams([int(one) for one in arguments[1:6]])
     try:
         for fd in (*streams.standard, streams.gate.fileno()):
@@ -38,12 +41,12 @@ def main(arguments: list[str]) -> None:
             warden.split(spec, streams)
         if spec["drop_to"] is not None:
             spawner.give_up_root(*spec["drop_to"])
-        _split_weakly(spec, streams)
+        _split_outside(spec, streams, fenced=arguments[0] == "fenced")
     except BaseException as error:  # noqa: BLE001 - the supervisor is told, whatever it is
         fail(streams.gate, "stage", error)
 
 
-def _split_weakly(spec: Spec, streams: Streams) -> NoReturn:
+def _split_outside(spec: Spec, streams: Streams, *, fenced: bool) -> NoReturn:
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     watcher = os.getpid()
@@ -52,13 +55,22 @@ def _split_weakly(spec: Spec, streams: Streams) -> NoReturn:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != watcher:
             os._exit(125)
+        if fenced:
+            _fence(spec, streams)
         warden.become(spec, streams)
     for fd in streams.standard:
         os.close(fd)
-    _watch(program, streams.gate)
+    _watch(program, streams.gate, spec)
 
 
-def _watch(program: int, gate: socket.socket) -> NoReturn:
+def _fence(spec: Spec, streams: Streams) -> None:
+    try:
+        streams.gate.send(fence.enter(spec))
+    except BaseException as error:  # noqa: BLE001 - the child of a fork must not run the parent's code
+        fail(streams.gate, "fence", error)
+
+
+def _watch(program: int, gate: socket.socket, spec: Spec) -> NoReturn:
     waking, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1, *map(warden.relay_of, warden.RELAYED)):
@@ -66,12 +78,17 @@ def _watch(program: int, gate: socket.socket) -> NoReturn:
     poll = select.poll()
     poll.register(waking, select.POLLIN)
     poll.register(gate, 0)  # its end only: a waiting `G` is the program's
+    tripped, next_look = "-", time.monotonic() + warden.PERIOD_S
     while True:
         ended = warden.reap(program)
         if ended is not None:
             _kill_all()
-            warden.report(gate, *ended, "-")
-        for fd, _events in poll.poll():
+            _remove(spec.get("scratch", ""))
+            warden.report(gate, *ended, tripped)
+        if time.monotonic() >= next_look:
+            tripped = _look(spec, tripped)
+            next_look = time.monotonic() + warden.PERIOD_S
+        for fd, _events in poll.poll(max(0.0, next_look - time.monotonic()) * 1000):
             asked = os.read(waking, 512) if fd == waking else b""
             if signal.SIGTERM in asked:
                 _signal_descendants(signal.SIGTERM)
@@ -81,6 +98,27 @@ def _watch(program: int, gate: socket.socket) -> NoReturn:
                 poll.unregister(gate)
             if fd == gate.fileno() or signal.SIGUSR1 in asked:
                 _kill_all()
+
+
+def _look(spec: Spec, tripped: str) -> str:
+    """Measure the tree; once it went over a limit, it is ended."""
+    tripped = warden.exceeded(spec, [str(pid) for pid in _descendants()]) if tripped == "-" else tripped
+    if tripped != "-":
+        _kill_all()
+    return tripped
+
+
+def _remove(folder: str) -> None:
+    """Everything in the scratch folder and the folder itself; what the program made unreadable is left behind."""
+    if not folder:
+        return
+    for above, folders, files in os.walk(folder, topdown=False):
+        for name in (*files, *folders):
+            path = os.path.join(above, name)
+            with contextlib.suppress(OSError):
+                (os.rmdir if name in folders and not os.path.islink(path) else os.unlink)(path)
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
 
 
 def _kill_all() -> None:

@@ -18,10 +18,10 @@ STAGE_WAIT_S = 20.0
 
 
 class Stage:
-    """A started second stage, waiting at its gate."""
+    """A started second stage, waiting at its gate. `said` is what it told of itself (its `L` word) before."""
 
-    def __init__(self, process: subprocess.Popen[bytes], gate: Gate, program_pid: int) -> None:
-        self.process, self.gate, self.program_pid = process, gate, program_pid
+    def __init__(self, process: subprocess.Popen[bytes], gate: Gate, program_pid: int, said: str) -> None:
+        self.process, self.gate, self.program_pid, self.said = process, gate, program_pid, said
 
 
 async def start_stage(
@@ -55,7 +55,8 @@ async def start_stage(
     gate.handed_over()
     streams.handed_over()
     try:
-        return Stage(process, gate, await _ready(process, gate))
+        pid, said = await _ready(process, gate)
+        return Stage(process, gate, pid, said)
     except BaseException:
         gate.close()
         process.kill()
@@ -69,13 +70,16 @@ async def collect(process: subprocess.Popen[bytes]) -> str:
     return lines[-1] if lines else ""
 
 
-async def _ready(process: subprocess.Popen[bytes], gate: Gate) -> int:
+async def _ready(process: subprocess.Popen[bytes], gate: Gate) -> tuple[int, str]:
+    said = ""
     try:
         async with asyncio.timeout(STAGE_WAIT_S):
             word = await gate.word()
+            if word.letter == "L":
+                said, word = word.text, await gate.word()
     except TimeoutError as error:
         raise Unavailable("sandbox_failed", f"the sandbox was not built within {STAGE_WAIT_S} s") from error
     if word.letter != "R":
-        said = word.text or await collect(process)
-        raise Unavailable("sandbox_failed", f"the sandbox was not built: {said or 'its builder is gone'}")
-    return word.pid
+        complaint = word.text or await collect(process)
+        raise Unavailable("sandbox_failed", f"the sandbox was not built: {complaint or 'its builder is gone'}")
+    return word.pid, said

@@ -132,7 +132,7 @@ def watch(program: int, gate: socket.socket, spec: Spec) -> NoReturn:
         if time.monotonic() >= next_look:
             if supervisor.poll(0):
                 os._exit(0)  # and the namespace with it
-            tripped = _exceeded(spec) if tripped == "-" else tripped
+            tripped = exceeded(spec, _others()) if tripped == "-" else tripped
             if tripped != "-":
                 _signal_all(signal.SIGKILL)
             next_look = time.monotonic() + PERIOD_S
@@ -162,9 +162,13 @@ def reap(program: int) -> tuple[int, resource.struct_rusage] | None:
             ended = (status, usage)
 
 
-def _exceeded(spec: Spec) -> str:
+def _others() -> list[str]:
+    return [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+
+
+def exceeded(spec: Spec, pids: list[str]) -> str:
+    """Which limit the processes `pids` go over together: `memory`, `cpu`, or `-`."""
     memory_bytes, cpu_ticks = 0, 0
-    pids = [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
     for pid in pids:
         used = _stat(pid)
         memory_bytes, cpu_ticks = memory_bytes + used[0], cpu_ticks + used[1]

@@ -1,0 +1,47 @@
+"""Who a program is where ids cannot be mapped: the user Assent runs as, or, where that is root, the workspace's owner.
+
+Never root: where Assent is root and the workspace is too, nothing runs. Without a user namespace the kernel's process
+limit counts all tasks of the user, so the order's share is set on top of what runs already; it is not exact.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from assent.execution.adapters.sandboxes.image import Workspace, resource_limits
+from assent.execution.orders import ProcessOrder
+from assent.primitives.errors import Unavailable
+
+NOBODY = 65_534
+
+
+def owner(workspace: Workspace) -> tuple[int, int]:
+    """The uid and gid a program in `workspace` gets.
+
+    Raises:
+        Unavailable: Assent is root and the workspace belongs to root.
+    """
+    if os.geteuid() != 0:
+        return os.getuid(), os.getgid()
+    if workspace.uid == 0 or workspace.gid == 0:
+        raise Unavailable(
+            "sandbox_failed", f"without id maps nothing runs as root, and `{workspace.path}` belongs to root",
+            hint="give the workspace to an ordinary user",
+        )  # fmt: skip
+    return workspace.uid, workspace.gid
+
+
+def limits_beside(order: ProcessOrder, uid: int) -> dict[str, int]:
+    """The order's resource limits, its processes on top of those that `uid` has already."""
+    return {**resource_limits(order.limits), "RLIMIT_NPROC": sum(_tasks_of(uid)) + order.limits.processes_max + 1}
+
+
+def _tasks_of(uid: int) -> Iterable[int]:
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                if os.stat(f"/proc/{name}").st_uid == uid:
+                    yield len(os.listdir(f"/proc/{name}/task"))
+            except OSError:
+                continue
