@@ -10,6 +10,8 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
+import signal
 import struct
 import zlib
 from functools import cache
@@ -25,6 +27,7 @@ CONNECT_S = 10
 HELLO_S = 20.0
 ALIVE_S, ALIVE_COUNT = 5, 3
 BEAT_S = 5.0
+CLOSE_S = 3.0
 STDERR_BYTES_MAX = 4_096
 FRAME_BYTES_MAX = 2_097_152
 READ_AHEAD_BYTES = 262_144
@@ -209,10 +212,22 @@ class Link:
     async def close(self) -> None:
         """End the connection and wait for the client's end; the far side kills what still runs there. Idempotent."""
         self._in.close()
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.wait()
+        self._out_of_the_way()
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._process.wait()
+        except TimeoutError:
+            if self._process.returncode is None:  # `Process.kill` would reap it under the event loop's watcher
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._process.pid, signal.SIGKILL)
+            await self._process.wait()
         await asyncio.wait([self._complaining])
+
+    def _out_of_the_way(self) -> None:
+        """Whatever still comes is not read any more: a full pipe must not keep the client from ending."""
+        transport = self._process._transport.get_pipe_transport(1)  # type: ignore[attr-defined]  # noqa: SLF001
+        if transport is not None:
+            transport.close()
 
     async def _listen(self) -> None:
         assert self._process.stderr is not None

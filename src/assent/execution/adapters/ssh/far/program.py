@@ -77,7 +77,9 @@ class Program:
             for name, amount in limits_of(self.spec).items():
                 number = getattr(resource, name)
                 most = resource.getrlimit(number)[1]
-                resource.setrlimit(number, (amount, amount) if most < 0 or amount <= most else (most, most))
+                soft = amount if most < 0 else min(amount, most)
+                hard = soft + (name == "RLIMIT_CPU")  # a second between the signal that names the limit and the kill
+                resource.setrlimit(number, (soft, hard if most < 0 else min(hard, most)))
             step = "privileges"
             if _libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
                 os.write(word, b"privileges %d" % ctypes.get_errno())
