@@ -11,7 +11,9 @@ from pathlib import Path
 import msgspec
 
 from assent.bootstrap.anchors import AnchorFile
+from assent.bootstrap.beyond import targets_beyond
 from assent.bootstrap.keys import log_identity
+from assent.bootstrap.settings_targets import TargetSettings
 from assent.bootstrap.system import SystemClock, SystemEntropy
 from assent.execution.adapters.files import FileLane
 from assent.execution.adapters.http import HttpLane
@@ -56,13 +58,15 @@ DATABASE_NAME = "assent.db"
 
 
 class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node is made of: where its data and workspace are, which tenants it serves, who is known."""
+    """What a node is made of: where its data and workspace are, which tenants it serves, who is known, and which
+    targets beyond this machine are declared."""
 
     data: Path
     workspace: Path
     tenants: tuple[TenantId, ...]
     principals: tuple[KnownPrincipal, ...]
     operations: tuple[Operation, ...] = BUILTIN
+    declared: tuple[TargetSettings, ...] = ()
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +116,7 @@ async def open_node(
         fence = Fence(node=node_id, number=1)
         await store.apply(TakeLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS))
         seal = SealKey(entropy(32))
-        targets = _targets(clock, data, lanes)
+        targets = [*own_targets(clock, data, lanes), *targets_beyond(blueprint.declared, clock=clock)]
         executor = Executor(targets=targets, gate=GrantGate(seal), clock=clock)
         operations = catalogue(blueprint.operations)
         node = _wire(
@@ -218,7 +222,7 @@ def _wire(
     )
 
 
-def _targets(clock: Clock, data: Path, lanes: Mapping[type, Lane] | None) -> list[Target]:
+def own_targets(clock: Clock, data: Path, lanes: Mapping[type, Lane] | None) -> list[Target]:
     """This machine, with the lanes that are given or with all there are."""
     if lanes is not None:
         return [LocalTarget(lanes=lanes, clock=clock)]

@@ -4,6 +4,8 @@
     [people]    who else may answer for things here; the user of the operating system always may
     [agents]    who acts on behalf of people
     [services]  programs that do
+    [targets]   where else things may run: hosts reached by SSH, and guest nodes
+    [hub]       where guest nodes come in
     [defaults]  as whom `assent do` asks
 
 What an agent may write and what binds it must lie apart: the workspace holds neither the policy, nor the data, nor the
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from assent.bootstrap.settings_targets import ALL_KEYS, HUB_KEYS, HubSettings, TargetSettings, read_hub, read_targets
 from assent.bootstrap.settings_text import Document, near, quoted, read_document
 from assent.policy.principals import KnownPrincipal, check_principal
 from assent.primitives.errors import Malformed, Refused
@@ -39,6 +42,8 @@ KNOWN_KEYS: dict[str, tuple[str, ...]] = {
     "people": ("roles",),
     "agents": ("description", "roles"),
     "services": ("description", "roles"),
+    "targets": ALL_KEYS,
+    "hub": HUB_KEYS,
     "defaults": ("as",),
 }
 
@@ -58,6 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     principals: tuple[KnownPrincipal, ...]
     descriptions: Mapping[str, str]
     act_as: str
+    targets: tuple[TargetSettings, ...] = ()
+    hub: HubSettings = HubSettings()
 
     def asking(self, name: str) -> tuple[str, tuple[str, ...]]:
         """The principal that asks as `name` (empty: the default), and the chain it acts for.
@@ -174,6 +181,7 @@ def blueprint(settings: Settings) -> Blueprint:
         workspace=settings.workspace,
         tenants=(settings.tenant,),
         principals=settings.principals,
+        declared=settings.targets,
     )
 
 
@@ -192,6 +200,8 @@ def _judge(document: Document, file: Path, login: str) -> Settings:
         principals=principals,
         descriptions=descriptions,
         act_as=_act_as(document, principals, login),
+        targets=read_targets(document, home=file.parent, workspace=folders["workspace"]),
+        hub=read_hub(document),
         **folders,
     )
 

@@ -47,6 +47,26 @@ class Document:
             return default
         return value
 
+    def number(self, key: KeyPath, *, default: int, least: int, most: int) -> int:
+        """The whole number at `key`."""
+        value = self._at(key)
+        if value is None:
+            return default
+        if type(value) is not int or not least <= value <= most:
+            self.fault(key, f"`{quoted(key[-1])}` must be a whole number from {least} to {most}")
+            return default
+        return value
+
+    def flag(self, key: KeyPath, *, default: bool) -> bool:
+        """True or false at `key`."""
+        value = self._at(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.fault(key, f"`{quoted(key[-1])}` must be true or false, and is {_kind(value)}")
+            return default
+        return value
+
     def texts(self, key: KeyPath) -> tuple[str, ...]:
         """The list of texts at `key`; empty when there is none."""
         value = self._at(key)
