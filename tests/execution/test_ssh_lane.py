@@ -224,9 +224,12 @@ def test_folder_outside_the_workspace_is_refused_behind_a_link(site):
 def test_signal_reaches_the_program(site):
     async def body() -> Outcome:
         steering = HeldSteering()
-        order = program(
-            "import signal, sys\nsignal.signal(signal.SIGUSR1, lambda *_: sys.exit(7))\nprint('ready', flush=True)\nsignal.pause()"
-        )
+        order = program("""
+import signal, sys
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(7))
+print("ready", flush=True)
+signal.pause()
+""")
         hear = lambda _event: steering.say(Signal(name="USR1"))  # noqa: E731
         return await carried(site.access, order, on_event=hear, steering=steering)
 

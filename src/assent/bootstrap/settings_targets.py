@@ -1,7 +1,7 @@
 """The settings of targets beyond this machine, and of the door through which guests come in.
 
-    [targets.NAME]  kind = "ssh": a host reached by SSH; kind = "guest": a guest node that was invited under this name
-    [hub]           where `assent node serve` listens for guests, and for how long one may be silent
+[targets.NAME]  kind = "ssh": a host reached by SSH; kind = "guest": a guest node that was invited under this name
+[hub]           where `assent node serve` listens for guests, and for how long one may be silent
 """
 
 from __future__ import annotations
