@@ -49,7 +49,8 @@ class ProcessOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     `stdin` is what standard input begins with; with `stdin_open` more may come while it runs, until it is ended. With
     `pty` the three streams are one terminal. `framing` says how output is handed up: in pieces as they come, or line by
-    line. `hosts` (`host:port`) are reached through the egress broker; without any there is no network at all.
+    line, without the line's end; a line of more than `line_bytes_max` ends the run. `hosts` (`host:port`) are reached
+    through the egress broker; without any there is no network at all.
     """
 
     argv: tuple[str, ...]
@@ -60,6 +61,7 @@ class ProcessOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     stdin_open: bool = False
     pty: Pty | None = None
     framing: Literal["raw", "lines"] = "raw"
+    line_bytes_max: int = 1_048_576
     env: dict[str, str] = {}
     hosts: tuple[str, ...] = ()
     limits: Limits = Limits()

@@ -4,8 +4,8 @@ Each order gets the cheapest mechanism of this node whose class meets the order'
 each holds was found by building a sandbox, reading and attacking it, never by asking what is installed. Then the class
 that is *read for this run* decides once more; a run that was refused or failed is never tried again on another.
 
-Codes: `ok`, `exit_nonzero`, `signalled`, `wall_limit`, `output_limit`, `cpu_limit`, `memory_limit`,
-`program_missing`; nothing ran for `order_malformed`, `sandbox_failed`, `confinement_unmet`; unknown for
+Codes: `ok`, `exit_nonzero`, `signalled`, `wall_limit`, `output_limit`, `line_limit`, `cpu_limit`, `memory_limit`,
+`disk_limit`, `program_missing`; nothing ran for `order_malformed`, `sandbox_failed`, `confinement_unmet`; unknown for
 `spawner_lost`, `sandbox_lost`, `death_unproved`. Before GO every failure is FAILED; after GO, what cannot be told is
 UNKNOWN.
 """
@@ -46,7 +46,9 @@ class ProcessLane:
     """
 
     name = NAME
-    capabilities = Capabilities(words=("Input", "EndInput", "Signal"), streams=True, summary="one program, confined")
+    capabilities = Capabilities(
+        words=("Input", "EndInput", "Signal", "Resize"), streams=True, summary="one program, confined"
+    )
 
     def __init__(
         self,

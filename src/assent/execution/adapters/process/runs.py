@@ -41,8 +41,7 @@ class Run:
         self._went = False
 
     async def carry(self, mechanism: Mechanism, floor: ConfinementClass, on_event: OnEvent) -> Outcome:
-        stays_open = self._order.stdin_open and self._steering is not None
-        streams = Streams(self._order.stdin, stays_open=stays_open, artefacts=self._artefacts)
+        streams = Streams.of(self._order, spoken_to=self._steering is not None, artefacts=self._artefacts)
         try:
             launch = await mechanism.launch(self._order, streams)
             try:

@@ -13,7 +13,10 @@ from assent.execution.outcomes import Ending
 
 UNPROVED = "the sandbox was killed but its end was not seen"
 _REPORT_FIELDS = ("user_us", "system_us", "maxrss_kb", "minor_faults", "major_faults", "switches", "preemptions")
-_LIMIT_WORDS = {"wall": "wall_limit", "output": "output_limit", "cpu": "cpu_limit", "memory": "memory_limit"}
+_LIMIT_WORDS = {
+    "wall": "wall_limit", "output": "output_limit", "line": "line_limit", "cpu": "cpu_limit", "memory": "memory_limit",
+    "disk": "disk_limit",
+}  # fmt: skip
 
 
 def read_report(text: str | None) -> dict[str, Any]:

@@ -18,6 +18,8 @@ How each property is known, honestly:
   `probed` when the self-test saw its refusals, else `configured`.
 - `environment` is observed as what the waiting process carries: nothing. execve then gives it the order's variables
   alone.
+- `terminal`, where the order asks for one, is observed as structure: the program leads its session and has a
+  controlling terminal; the supervisor made it for this run.
 - `tree-death` is observed as structure: the process behind our pidfd is process 1 of the program's process namespace,
   and the program is its child; the kernel's rule does the rest, and the receipt adds the moment it was seen.
 """
@@ -82,6 +84,8 @@ def sandbox(launch: Launch, expected: Expected) -> dict[str, Property]:
     properties["environment"] = environment(pid)
     properties["tree-death"] = _tree_death(launch, status)
     properties["landlock"] = landlock_property(expected.image.landlock_abi)
+    if expected.order.pty is not None:
+        properties["terminal"] = terminal(pid)
     properties["syscall-program"] = Property(value=expected.program_digest, known=Known.CONFIGURED)
     return properties
 
@@ -149,6 +153,13 @@ def environment(pid: str) -> Property:
         return Property(value="unreadable", known=Known.ABSENT)
     inherited = names - _HARMLESS_NAMES
     return _seen("nothing inherited" if not inherited else f"{len(inherited)} names inherited", not inherited)
+
+
+def terminal(pid: str) -> Property:
+    """The controlling terminal of a program that was given one: of the session that it leads itself."""
+    session, device = _read(pid, "stat").rpartition(")")[2].split()[3:5] or ("0", "0")
+    held = session == pid and device != "0"
+    return _seen("its own" if held else f"session {session}, device {device}", held)
 
 
 def namespace_facts(attestation_properties: dict[str, Property]) -> dict[str, str]:

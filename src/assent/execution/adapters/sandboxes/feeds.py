@@ -15,12 +15,14 @@ class Feed:
 
     At most `WAITING_BYTES_MAX` and one word wait here; `room` tells when more may come. What is written to a program
     that reads no more is dropped and counted in `dropped_bytes`. `farewell` says what is still written at the end (a
-    terminal's end-of-file character); a pipe is closed.
+    terminal's end-of-file character); a pipe is closed. `ends`: with what it begins with it ends.
     """
 
-    def __init__(self, fd: int, *, begins: bytes = b"", farewell: Callable[[bytes], bytes] | None = None) -> None:
+    def __init__(
+        self, fd: int, *, begins: bytes = b"", ends: bool = False, farewell: Callable[[bytes], bytes] | None = None
+    ) -> None:
         self._fd = fd
-        self._farewell = farewell
+        self._farewell, self._ends = farewell, ends
         self._waiting = bytearray(begins)
         self._last = begins[-1:]
         self._open, self._ending, self._writing = True, False, False
@@ -31,7 +33,10 @@ class Feed:
 
     def start(self) -> None:
         """Begin writing on the running loop."""
-        self._write()
+        if self._ends:
+            self.end()
+        else:
+            self._write()
 
     def write(self, data: bytes) -> None:
         """Write `data` after what waits already."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +20,8 @@ from typing import Any
 import msgspec
 
 from assent.execution.adapters.sandboxes import landlock
-from assent.execution.orders import Limits, ProcessOrder
+from assent.execution.adapters.sandboxes.terminals import COLUMNS_MAX, ROWS_MAX
+from assent.execution.orders import Limits, ProcessOrder, Pty
 from assent.primitives.errors import Malformed
 
 Mount = tuple[str, str, Any, bool, tuple[int, int] | None]  # target, kind, source, writable, (device, inode)
@@ -38,6 +40,7 @@ _STREAM_LINKS = (
 _SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
 _LIMIT_MAX = 2**62  # the kernel's own numbers end above
 _PAGE_BYTES = 4096
+_TERM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 HOME = "/tmp/home"  # noqa: S108 - inside the sandbox, where /tmp is its own
 
 
@@ -105,7 +108,7 @@ class Image:
         account = f"sandbox:x:{uid}:{gid}:sandbox:{HOME}:/bin/sh\n".encode()
         return {
             "argv": list(order.argv), "env": self.environment(order), "cwd": folder_inside(order),
-            "uid": uid, "gid": gid, "mounts": self._mounts(order, sources, workspace),
+            "pty": order.pty is not None, "uid": uid, "gid": gid, "mounts": self._mounts(order, sources, workspace),
             "folders": [("/etc", 0o755), ("/dev", 0o755)], "homes": [(HOME, 0o700)], "links": self.links,
             "files": [
                 ("/etc/passwd", account), ("/etc/group", f"sandbox:x:{gid}:\n".encode()),
@@ -121,7 +124,7 @@ class Image:
         """The fixed base and the order's own variables, which win."""
         path = ":".join([*(f"{p}/bin" for p in self.python_folders), *_SYSTEM_PATH])
         base = {"PATH": path, "HOME": HOME, "LANG": "C.UTF-8", "TMPDIR": "/tmp"}  # noqa: S108
-        return {**base, **order.env}
+        return {**base, **({"TERM": order.pty.term} if order.pty else {}), **order.env}
 
     def writable(self, order: ProcessOrder) -> list[str]:
         """The folders inside in which files may be made."""
@@ -135,7 +138,7 @@ class Image:
             _passed(workspace.path, sources)
             or (workspace.path, "path", workspace.path, order.workspace_writable, identity)
         )
-        mounts += [(f"/dev/{name}", "device", f"/dev/{name}", True, None) for name in _DEVICE_NODES]
+        mounts += [(f"/dev/{name}", "device", f"/dev/{name}", True, None) for name in _devices(order)]
         scratch_bytes = max(_PAGE_BYTES, min(order.limits.file_bytes_max, order.limits.memory_bytes_max))  # 0: no limit
         mounts += [(place, "tmpfs", scratch_bytes, True, None) for place in ("/tmp", "/dev/shm")]  # noqa: S108
         return sorted(mounts, key=lambda mount: mount[0].count("/"))
@@ -151,6 +154,11 @@ class Image:
                 )
 
 
+def _devices(order: ProcessOrder) -> tuple[str, ...]:
+    """`tty` opens a process's own controlling terminal, whichever that is; so it is shown where there is one."""
+    return (*_DEVICE_NODES, "tty") if order.pty else _DEVICE_NODES
+
+
 def check_order(order: ProcessOrder) -> None:
     """Check the parts of an order that need no look at the host.
 
@@ -164,6 +172,8 @@ def check_order(order: ProcessOrder) -> None:
     odd = [name for name in Limits.__struct_fields__ if not 0 <= getattr(order.limits, name) <= _LIMIT_MAX]
     if odd:  # to the kernel, minus one means no limit at all
         raise Malformed("order_malformed", f"the limit `{odd[0]}` is negative or too large")
+    if order.pty and not (_TERM.fullmatch(order.pty.term) and _fits(order.pty)):
+        raise Malformed("order_malformed", "the terminal's size or its `TERM` is none")
     if any(not name or "=" in name for name in order.env):
         raise Malformed("order_malformed", "an environment name is empty or holds `=`")
     folder_inside(order)
@@ -179,6 +189,10 @@ def folder_inside(order: ProcessOrder) -> str:
     if os.path.isabs(relative) or relative.split("/")[0] == "..":
         raise Malformed("order_malformed", f"cwd `{order.cwd[:200]}` leaves the workspace", hint="make it relative")
     return os.path.normpath(f"{order.workspace}/{relative}")
+
+
+def _fits(pty: Pty) -> bool:
+    return 1 <= pty.rows <= ROWS_MAX and 1 <= pty.columns <= COLUMNS_MAX
 
 
 def _carriable(word: str) -> bool:

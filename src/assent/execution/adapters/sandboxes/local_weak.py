@@ -64,7 +64,7 @@ class LocalWeak:
         launch.details = {"uid": uid, "limits": spec["limits"]}
         return launch
 
-    def attest(self, launch: Launch, order: ProcessOrder) -> Attestation:  # noqa: ARG002 - the launch has them
+    def attest(self, launch: Launch, order: ProcessOrder) -> Attestation:
         """See `Mechanism.attest`."""
         pid = str(launch.program_pid)
         status = attest.status_of(pid)
@@ -74,6 +74,8 @@ class LocalWeak:
         properties["limits"] = attest.limits(pid, launch.details["limits"])
         properties["environment"] = attest.environment(pid)
         properties["tree-death"] = Property(value="watched by a subreaper", known=Known.CONFIGURED)
+        if order.pty is not None:
+            properties["terminal"] = attest.terminal(pid)
         return Attestation(mechanism=NAME, properties=properties)
 
     async def close(self) -> None:

@@ -58,7 +58,7 @@ def _split_outside(spec: Spec, streams: Streams, *, fenced: bool) -> NoReturn:
         if fenced:
             _fence(spec, streams)
         warden.become(spec, streams)
-    for fd in streams.standard:
+    for fd in warden.held_by_program(spec, streams):
         os.close(fd)
     _watch(program, streams.gate, spec)
 

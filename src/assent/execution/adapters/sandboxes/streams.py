@@ -16,6 +16,9 @@ import os
 from assent.execution.adapters.sandboxes.feeds import Feed
 from assent.execution.adapters.sandboxes.keeping import Keeper
 from assent.execution.adapters.sandboxes.taps import Tap
+from assent.execution.adapters.sandboxes.terminals import Terminal
+from assent.execution.framing import LineFramer
+from assent.execution.orders import ProcessOrder, Pty
 from assent.execution.ports import Artefacts
 from assent.primitives.digests import Digest
 
@@ -25,24 +28,40 @@ _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_S
 class Streams:
     """The supervisor's taps and feed, and the three descriptors that go inside.
 
-    `stays_open`: input may come after `stdin`, by the feed.
+    `stays_open`: input may come after `stdin`, by the feed. `pty`: the three are one terminal, and what it shows is
+    `stdout`. `line_bytes_max`: output is handed up in lines, of at most so many bytes.
     """
 
-    def __init__(self, stdin: bytes, *, stays_open: bool = False, artefacts: Artefacts | None = None) -> None:
+    def __init__(
+        self,
+        stdin: bytes,
+        *,
+        stays_open: bool = False,
+        pty: Pty | None = None,
+        line_bytes_max: int | None = None,
+        artefacts: Artefacts | None = None,
+    ) -> None:
         self.inner: list[int] = []
         self.taps: list[Tap] = []
         self.feed: Feed | None = None
+        self.terminal: Terminal | None = None
         self.keepers: dict[str, Keeper] = {}
-        if stays_open:
-            reading, writing = os.pipe2(os.O_CLOEXEC)
-            self.inner.append(reading)
-            self.feed = Feed(writing, begins=stdin)
+        self._artefacts, self._line_bytes_max = artefacts, line_bytes_max
+        if pty is not None:
+            self._open_terminal(pty, stdin, stays_open=stays_open)
         else:
-            self.inner.append(sealed_memory(stdin) if stdin else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-        for name in ("stdout", "stderr"):
-            reading, writing = os.pipe2(os.O_CLOEXEC)
-            self.inner.append(writing)
-            self._tap(name, reading, artefacts)
+            self._open_pipes(stdin, stays_open=stays_open)
+
+    @classmethod
+    def of(cls, order: ProcessOrder, *, spoken_to: bool = False, artefacts: Artefacts | None = None) -> Streams:
+        """The streams that an order asks for; its input stays open only when somebody speaks to it."""
+        return cls(
+            order.stdin,
+            stays_open=order.stdin_open and spoken_to,
+            pty=order.pty,
+            line_bytes_max=order.line_bytes_max if order.framing == "lines" else None,
+            artefacts=artefacts,
+        )
 
     @property
     def digests(self) -> dict[str, Digest]:
@@ -67,12 +86,33 @@ class Streams:
             tap.close()
         if self.feed is not None:
             self.feed.close()
+        if self.terminal is not None:
+            self.terminal.close()
         for keeper in self.keepers.values():
             keeper.close()
 
-    def _tap(self, name: str, fd: int, artefacts: Artefacts | None) -> None:
-        self.keepers[name] = keeper = Keeper(artefacts)
-        self.taps.append(Tap(name, fd, keeper=keeper))
+    def _open_pipes(self, stdin: bytes, *, stays_open: bool) -> None:
+        if stays_open:
+            reading, writing = os.pipe2(os.O_CLOEXEC)
+            self.inner.append(reading)
+            self.feed = Feed(writing, begins=stdin)
+        else:
+            self.inner.append(sealed_memory(stdin) if stdin else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        for name in ("stdout", "stderr"):
+            reading, writing = os.pipe2(os.O_CLOEXEC)
+            self.inner.append(writing)
+            self._tap(name, reading)
+
+    def _open_terminal(self, pty: Pty, stdin: bytes, *, stays_open: bool) -> None:
+        self.terminal = terminal = Terminal(pty)
+        self.inner += terminal.slaves
+        self._tap("stdout", terminal.output())
+        self.feed = Feed(terminal.input(), begins=stdin, ends=not stays_open, farewell=terminal.end_of_input)
+
+    def _tap(self, name: str, fd: int) -> None:
+        self.keepers[name] = keeper = Keeper(self._artefacts)
+        lines = LineFramer(line_bytes_max=self._line_bytes_max) if self._line_bytes_max is not None else None
+        self.taps.append(Tap(name, fd, keeper=keeper, framer=lines))
 
 
 def sealed_memory(content: bytes) -> int:

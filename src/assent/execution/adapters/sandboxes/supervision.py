@@ -69,7 +69,7 @@ class Supervision:
         outlet = Outlet(on_event, steering)
         allowance = Allowance(bytes_max=self._limits.output_bytes_max, exceeded=lambda: self._kill("output"))
         for tap in self._streams.taps:
-            tap.attach(allowance, outlet)
+            tap.attach(allowance, outlet, overrun=lambda: self._kill("line"))
         self._later(wall_left_ms / 1000, self._stop_politely)
         last_call = asyncio.get_running_loop().call_later(wall_left_ms / 1000, outlet.shut)
         self._launch.go()
@@ -131,7 +131,7 @@ class Supervision:
                 self.words_ignored += 1
 
     async def _obeyed(self, word: steering_words.Word) -> bool:
-        feed = self._streams.feed
+        feed, terminal = self._streams.feed, self._streams.terminal
         match word:
             case steering_words.Input() if feed is not None:
                 feed.write(word.data)
@@ -139,7 +139,10 @@ class Supervision:
             case steering_words.EndInput() if feed is not None:
                 feed.end()
             case steering_words.Signal():
-                self._launch.signal(word.name)
+                if terminal is None or not terminal.signal(word.name):
+                    self._launch.signal(word.name)
+            case steering_words.Resize() if terminal is not None:
+                terminal.resize(word.rows, word.columns)
             case _:
                 return False
         return True

@@ -3,8 +3,9 @@
     pipe ──read──► allowance ──► keeper          (digest, the head, an artefact: everything that is allowed)
                         └──────► framer ──► outlet ──► on_event        (under the asker's credit)
 
-A tap reads nothing while the outlet has no room: the pipe fills, and the program waits. So a slow asker slows the
-program, and what is held here is at most one piece for each stream, however long the asker sleeps.
+With a framer whole lines are handed up, without their ends. A tap reads nothing while the outlet has no room: the pipe
+fills, and the program waits. So a slow asker slows the program, and what is held here is at most one piece (and one
+unfinished line) for each stream, however long the asker sleeps.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from functools import partial
 from typing import Protocol
 
 from assent.execution.adapters.sandboxes.gate import settle
+from assent.execution.framing import LineFramer
 from assent.execution.outcomes import StreamEvent
 from assent.execution.ports import OnEvent, Steering
 
 PIECE_BYTES = 65_536
-Frames = Callable[[bytes], list[bytes]]
 
 
 class Sink(Protocol):
@@ -98,23 +99,18 @@ class Outlet:
 class Tap:
     """Reads one descriptor until its end, in pieces, never blocking. It owns the descriptor."""
 
-    def __init__(self, name: str, fd: int, *, keeper: Sink) -> None:
+    def __init__(self, name: str, fd: int, *, keeper: Sink, framer: LineFramer | None = None) -> None:
         self.name = name
         self._fd = fd
         self._open, self._ended, self._reading, self._draining = True, False, False, False
         self._keeper = keeper
-        self._frames: Frames = lambda piece: [piece]
-        self._last: Callable[[], list[bytes]] = list
+        self._framer = framer
         self._pieces: deque[bytes] = deque()
         os.set_blocking(fd, False)
 
-    def frame(self, frames: Frames, last: Callable[[], list[bytes]]) -> None:
-        """Hand up what `frames` makes of each piece, and at the end what `last` has left."""
-        self._frames, self._last = frames, last
-
-    def attach(self, allowance: Allowance, outlet: Outlet) -> None:
-        """Begin reading on the running loop."""
-        self._allowance, self._outlet = allowance, outlet
+    def attach(self, allowance: Allowance, outlet: Outlet, *, overrun: Callable[[], None]) -> None:
+        """Begin reading on the running loop. `overrun` is told of a line that is too long."""
+        self._allowance, self._outlet, self._overrun = allowance, outlet, overrun
         self._hand_up()
 
     async def drain(self) -> None:
@@ -166,15 +162,23 @@ class Tap:
         allowed = self._allowance.take(piece)
         if allowed:
             self._keeper.write(allowed)
-            self._pieces.extend(self._frames(allowed))
+            self._pieces.extend(self._framed(allowed))
         return True
+
+    def _framed(self, piece: bytes) -> list[bytes]:
+        if self._framer is None:
+            return [piece]
+        lines = self._framer.lines(piece)
+        if self._framer.overrun:
+            self._overrun()
+        return lines
 
     def _end(self) -> None:
         """Nothing more comes. The descriptor stays open: closing it could hang up a terminal that still has a user."""
         self._pause()
         if not self._ended:
             self._ended = True
-            self._pieces.extend(self._last())
+            self._pieces.extend(self._framer.last() if self._framer is not None else [])
 
     def _pause(self) -> None:
         if self._reading:

@@ -26,11 +26,13 @@ Its report is one message: `E status user_us system_us maxrss_kb minor major vol
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import resource
 import select
 import signal
 import socket
+import termios
 import time
 from typing import NoReturn
 
@@ -65,9 +67,14 @@ def split(spec: Spec, streams: Streams) -> NoReturn:
     if program == 0:
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)  # or the supervisor could not read it at the gate
         become(spec, streams)
-    for fd in (*streams.standard, *streams.mounts):
+    for fd in (*held_by_program(spec, streams), *streams.mounts):
         _close(fd)
     watch(program, streams.gate, spec)
+
+
+def held_by_program(spec: Spec, streams: Streams) -> list[int]:
+    """The standard streams that the process above a program lets go of: not the terminal (see `terminals.py`)."""
+    return streams.standard[1:] if spec.get("pty") else streams.standard
 
 
 def become(spec: Spec, streams: Streams) -> NoReturn:
@@ -76,6 +83,8 @@ def become(spec: Spec, streams: Streams) -> NoReturn:
         os.setsid()
         for target, fd in enumerate(streams.standard):
             os.dup2(fd, target)
+        if spec.get("pty"):
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         syscalls.close_on_exec_from(3)
         os.chdir(spec["cwd"])
         os.umask(0o022)
