@@ -8,6 +8,7 @@ another coding, or in several, is handed on packed, and its `content-encoding` h
 from __future__ import annotations
 
 import base64
+import codecs
 import re
 import zlib
 from collections.abc import Iterator
@@ -63,17 +64,18 @@ class Unpacker:
                 yield piece
 
 
-def shown(data: bytes, *, content_type: str = "") -> str | dict[str, str]:
+def shown(data: bytes, *, content_type: str = "", cut: bool = False) -> str | dict[str, str]:
     """`data` as text where it is text, else as `{"base64": …}`.
 
-    The charset is the one `content_type` names, if it is one of a few plain ones, or UTF-8; decoding is strict. Text
-    with a NUL counts as binary: databases and terminals do not take it.
+    The charset is the one `content_type` names, if it is one of a few plain ones, or UTF-8; decoding is strict, but a
+    character that is unfinished at the end of what was `cut` is left out. Text with a NUL counts as binary: databases
+    and terminals do not take it.
     """
     named = _CHARSET.search(content_type.lower())
     charset = named[1] if named else "utf-8"
     if charset in _CHARSETS and b"\0" not in data:
         try:
-            return data.decode(charset)
+            return codecs.getincrementaldecoder(charset)("strict").decode(data, final=not cut)
         except UnicodeDecodeError:
             pass
     return {"base64": base64.b64encode(data).decode("ascii")}

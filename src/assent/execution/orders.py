@@ -67,11 +67,27 @@ class ProcessOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     limits: Limits = Limits()
 
 
+class Upload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file of the workspace as the body of a request. `path` is relative to `workspace` and never leaves it.
+
+    `sha256` (`sha256:` and 64 hex digits) is the content that is meant; empty: whatever is there when it is sent.
+    """
+
+    workspace: str
+    path: str
+    sha256: str = ""
+
+
 class HttpOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="http"):
     """One HTTP exchange, redirects included.
 
     `hosts` is the whole allow-list as `host:port`; an IP literal or a private address is reachable only when it is
-    listed literally. `idempotency_key` is sent as the `Idempotency-Key` header when not empty.
+    listed literally. The body is `body`, or the file `upload` names. `idempotency_key` is sent as the `Idempotency-Key`
+    header when not empty, the same in every try.
+
+    `retries_max` is how many times it may be tried again; more than none only where a second request has no second
+    effect. `tls` names TLS settings that the lane was given (empty: its own); `tls_peer_sha256` is the digest of the
+    one certificate (DER) the server may show, on top of those settings.
     """
 
     method: str
@@ -79,8 +95,12 @@ class HttpOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     hosts: tuple[str, ...]
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    upload: Upload | None = None
     redirects_max: int = 3
+    retries_max: int = 0
     idempotency_key: str = ""
+    tls: str = ""
+    tls_peer_sha256: str = ""
     limits: Limits = Limits()
 
 
@@ -98,38 +118,60 @@ class FileOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class SseOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="sse"):
     """Listen to one stream of server-sent events (WHATWG HTML, section 9.2) until it ends or a limit does.
 
-    `hosts` as in `HttpOrder`. The lane reconnects at most `reconnects_max` times, with `Last-Event-ID`; it stops after
-    `events_max` events or `idle_ms` without a byte.
+    `hosts`, `tls` and `tls_peer_sha256` as in `HttpOrder`. The lane reconnects at most `reconnects_max` times, with
+    `Last-Event-ID`. It ends well when the server says so (204, or the end of the stream with no reconnection left),
+    after `events_max` events, after `listen_ms` (0: only the wall limit holds), or when the asker ends the input; and
+    not well after `idle_ms` without a byte.
     """
 
     url: str
     hosts: tuple[str, ...]
     headers: tuple[tuple[str, str], ...] = ()
     last_event_id: str = ""
+    redirects_max: int = 3
     reconnects_max: int = 3
     events_max: int = 10_000
     event_bytes_max: int = 1_048_576
+    listen_ms: int = 0
     idle_ms: int = 30_000
+    tls: str = ""
+    tls_peer_sha256: str = ""
     limits: Limits = Limits()
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One message for a WebSocket; `data` of a text is its UTF-8."""
+
+    data: bytes
+    kind: Literal["text", "binary"] = "text"
 
 
 class WebSocketOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="websocket"):
     """Hold one WebSocket connection (RFC 6455): send `messages`, then what the asker sends, and hand up what comes.
 
-    It ends when the server closes, when the asker ends the input, or with `messages_max` messages received.
+    `url` is a `ws` or `wss` URL; `hosts`, `tls` and `tls_peer_sha256` as in `HttpOrder`. It ends well when the server
+    closes it well, and is closed by the lane after `messages_max` messages received, after `listen_ms` (0: only the
+    wall limit holds), or when the asker ends the input. The asker may say something only when it `stays_open`.
+
+    A ping goes out every `ping_ms`; without its pong within `pong_ms`, or without any byte for `idle_ms`, the
+    connection counts as lost. It is made anew at most `reconnects_max` times, and only while nothing was ever sent.
     """
 
     url: str
     hosts: tuple[str, ...]
     headers: tuple[tuple[str, str], ...] = ()
     subprotocols: tuple[str, ...] = ()
-    messages: tuple[str | bytes, ...] = ()
+    messages: tuple[Message, ...] = ()
     stays_open: bool = False
     reconnects_max: int = 0
     messages_max: int = 10_000
     message_bytes_max: int = 1_048_576
+    listen_ms: int = 0
     ping_ms: int = 20_000
+    pong_ms: int = 10_000
     idle_ms: int = 60_000
+    tls: str = ""
+    tls_peer_sha256: str = ""
     limits: Limits = Limits()
 
 

@@ -1,0 +1,84 @@
+"""Output on its way: digested as it passes, its head kept, and the whole of it in an artefact when it is large. Pure.
+
+Memory is bounded by `KEPT_BYTES_MAX` however much comes. What fits is shown whole; what does not is shown by its head,
+its size and the digest under which it is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from assent.execution.bodies import shown
+from assent.execution.ports import Artefact, Artefacts
+from assent.primitives.digests import Digest
+
+KEPT_BYTES_MAX = 1_048_576
+HEAD_BYTES = 16_384
+
+
+class Spool:
+    """One stream of output. `add` all of it, then either `finish` or `abandon`; both are idempotent.
+
+    Without `artefacts`, what is beyond the first MiB is handed up while it comes and kept nowhere.
+    """
+
+    def __init__(self, artefacts: Artefacts | None, *, kept_bytes_max: int = KEPT_BYTES_MAX) -> None:
+        self._artefacts = artefacts
+        self._kept_max = kept_bytes_max
+        self._kept = bytearray()
+        self._hash = hashlib.sha256()
+        self._artefact: Artefact | None = None
+        self._name = ""
+        self.size = 0
+
+    @property
+    def digest(self) -> Digest:
+        """Of all that was added so far."""
+        return Digest("sha256:" + self._hash.hexdigest())
+
+    def add(self, piece: bytes) -> None:
+        """Take a piece.
+
+        Raises:
+            OSError: there is no room for it where artefacts are kept.
+        """
+        self._hash.update(piece)
+        self.size += len(piece)
+        if self.size > self._kept_max:
+            self._overflow(piece)
+        else:
+            self._kept += piece
+
+    def finish(self) -> None:
+        """Make what was added durable, if it went to an artefact.
+
+        Raises:
+            OSError: it could not be kept.
+        """
+        if self._artefact is not None:
+            self._name, _ = self._artefact.keep()
+            self._artefact = None
+
+    def abandon(self) -> None:
+        """Keep nothing of it."""
+        if self._artefact is not None:
+            self._artefact.abandon()
+            self._artefact = None
+
+    def shown(self, *, content_type: str = "") -> str | dict[str, Any]:
+        """For an outcome's value: the whole as text or `{"base64": …}`, or `{"artefact", "bytes", "head"}`."""
+        if self.size <= self._kept_max:
+            return shown(bytes(self._kept), content_type=content_type)
+        head = shown(bytes(self._kept[:HEAD_BYTES]), content_type=content_type, cut=True)
+        return {"artefact": self._name, "bytes": self.size, "head": head}
+
+    def _overflow(self, piece: bytes) -> None:
+        first = self.size - len(piece) <= self._kept_max
+        if self._artefacts is None:
+            return
+        if first and self._artefact is None:
+            self._artefact = self._artefacts.begin()
+            self._artefact.write(bytes(self._kept))
+        if self._artefact is not None:
+            self._artefact.write(piece)
