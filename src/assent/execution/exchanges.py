@@ -43,6 +43,8 @@ class Hop(msgspec.Struct, kw_only=True):
     scheme: str
     host: str
     port: int
+    attempt: int = 1
+    proxy: str = ""
     verdict: str = "not reached"
     resolved: list[str] = []
     address: str = ""

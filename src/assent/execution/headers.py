@@ -68,13 +68,13 @@ def after_redirect(fields: Fields, *, same_origin: bool, keeps_body: bool) -> Fi
     return tuple((n, v) for n, v in fields if n.lower() not in gone and (same_origin or not is_secret(n)))
 
 
-def on_the_wire(url: Url, fields: Fields, *, method: str, body: bytes, agent: str) -> list[tuple[bytes, bytes]]:
+def on_the_wire(url: Url, fields: Fields, *, method: str, body_bytes: int, agent: str) -> list[tuple[bytes, bytes]]:
     """The whole header block of one request: the caller's headers and the lane's own."""
     given = {name.lower() for name, _ in fields}
     defaults = (("User-Agent", agent), ("Accept", "*/*"), ("Accept-Encoding", "gzip"))
     wire = [("Host", url.authority), *fields, *((n, v) for n, v in defaults if n.lower() not in given)]
-    if body or method in {"POST", "PUT", "PATCH"}:
-        wire.append(("Content-Length", str(len(body))))
+    if body_bytes or method in {"POST", "PUT", "PATCH"}:
+        wire.append(("Content-Length", str(body_bytes)))
     return [(name.encode("ascii"), value.encode("latin-1")) for name, value in wire]
 
 

@@ -1,15 +1,18 @@
-"""The http lane: one exchange, redirects included, with every hop checked before a socket is opened.
+"""The http lane: one exchange, redirects and tries included, with every hop checked before a socket is opened.
 
 What guards it: the URL is read once, by a strict grammar (`urls`, `hosts`); connections come only from a dialer that
 checks the allow-list, every resolved address and the peer (`adapters.dialing`, `addresses`); the lane follows redirects
 itself, so each hop passes the same checks, and credentials stay with the origin they were meant for. How an ending is
-judged, and why a broken POST is UNKNOWN and not FAILED, is in `exchanges`.
+judged, and why a broken POST is UNKNOWN and not FAILED, is in `exchanges`; when it is tried again, in `retries`.
 
 Details that are choices:
+- the body is handed up as it arrives; while the asker takes nothing, the socket is not read, and the server waits;
+- of a body beyond 1 MiB the value holds the head, the size and the artefact with the whole of it;
 - `redirects_max=0` means that the 3xx answer itself is wanted: it is returned and not followed;
 - when a limit ends the body the value holds status and headers only; the pieces that came went to `on_event`;
 - a body that unpacks to more than `output_bytes_max` stops there, and so does one whose packed bytes, chunk framing or
   interim answers go beyond twice that and a fixed allowance, although they unpack to nothing;
+- each try resolves names anew and is checked anew; names are pinned within one;
 - cancelled while a request that changes things is under way, the lane answers UNKNOWN instead of letting the
   cancellation through: nobody else can say that something may have happened;
 - the record holds hosts, addresses, sizes and digests, never a path, a query or a header value: those carry secrets.
@@ -21,23 +24,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import assent
 from assent.execution import exchanges, headers
+from assent.execution.adapters.http.journeys import Journey
 from assent.execution.adapters.http.trips import OnHead, Trip
-from assent.execution.attestations import Attestation, ConfinementClass, Known, Property
+from assent.execution.adapters.http.uploads import UploadFile
+from assent.execution.adapters.wires.taking import Taker
+from assent.execution.attestations import ConfinementClass
 from assent.execution.bodies import Unpacker
-from assent.execution.exchanges import Hop, Judgement
-from assent.execution.hosts import AllowList, allow_list
+from assent.execution.exchanges import Judgement
+from assent.execution.hosts import allow_list
 from assent.execution.orders import HttpOrder, Order
-from assent.execution.outcomes import Ending, Evidence, Outcome, StreamEvent
-from assent.execution.ports import OnEvent, Steering
+from assent.execution.outcomes import Ending, Outcome
+from assent.execution.ports import Artefacts, OnEvent, Steering
+from assent.execution.retries import Backoff
 from assent.execution.steering import Capabilities
-from assent.primitives.clock import Clock
-from assent.primitives.digests import digest
+from assent.execution.tls import TlsSettings
+from assent.primitives.clock import Clock, Entropy
 from assent.primitives.errors import InvariantBroken, Refused, Unavailable
 
 if TYPE_CHECKING:
@@ -45,35 +51,40 @@ if TYPE_CHECKING:
 
     import httpcore2
 
-    from assent.execution.adapters.dialing import Dialer, Resolver
-    from assent.execution.adapters.http.wire import Connections, Wire
-
-_FRAMING_BYTES = 262_144
+    from assent.execution.adapters.dialing import Resolver
+    from assent.execution.adapters.wires.roads import Roads, Way
+    from assent.execution.adapters.wires.wire import Connections, Wire
 
 
 class HttpLane:
     """Carries `HttpOrder`s. Only Assent's own code runs, so it meets every confinement floor.
 
-    `resolver` and `tls` replace the system's name service and trust store; `connect_ms` bounds look-up, connection and
-    TLS handshake together.
+    `artefacts` keep large bodies. `resolver` replaces the system's name service; `tls` is how TLS is judged, `tls_named`
+    the settings that an order may name; `proxy` (`host:port`) is used for everything, or empty; `connect_ms` bounds
+    look-up, connection and TLS handshake together. `entropy` spreads the waits between tries (None: not at all).
     """
 
     name = "http"
-    capabilities = Capabilities(streams=True, summary="one HTTP exchange, redirects included")
+    capabilities = Capabilities(streams=True, summary="one HTTP exchange, redirects and tries included")
 
     def __init__(
         self,
         *,
         clock: Clock,
+        entropy: Entropy | None = None,
+        artefacts: Artefacts | None = None,
         resolver: Resolver | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: TlsSettings | ssl.SSLContext | None = None,
+        tls_named: Mapping[str, TlsSettings] | None = None,
+        proxy: str = "",
         connect_ms: int = 10_000,
+        backoff: Backoff | None = None,
     ) -> None:
-        self._clock = clock
-        self._resolver = resolver
-        self._tls = tls
-        self._connect_ms = connect_ms
-        self._wires: tuple[Dialer, Connections] | None = None
+        self._clock, self._entropy, self._artefacts = clock, entropy, artefacts
+        self._resolver, self._tls, self._tls_named = resolver, tls, tls_named
+        self._proxy, self._connect_ms = proxy, connect_ms
+        self._backoff = backoff or Backoff()
+        self._wires: tuple[Roads, Connections] | None = None
 
     async def carry(
         self,
@@ -81,7 +92,7 @@ class HttpLane:
         *,
         floor: ConfinementClass,  # noqa: ARG002 (it meets every floor)
         on_event: OnEvent,
-        steering: Steering | None = None,  # noqa: ARG002 (nothing can be said to an exchange)
+        steering: Steering | None = None,
         on_head: OnHead | None = None,
     ) -> Outcome:
         """Carry one exchange to its end; see `Lane`. `on_event` gets the body in pieces of at most 64 KiB.
@@ -91,155 +102,170 @@ class HttpLane:
         """
         if not isinstance(order, HttpOrder):
             raise InvariantBroken("order_of_other_lane", f"the http lane got a `{type(order).__name__}`")
-        started_at_ms = self._clock.now_ms()
-        trip = Trip(on_head)
-        judgement = await self._bounded(order, trip, on_event)
-        evidence = _evidence(order, trip, judgement, started_at_ms=started_at_ms, ended_at_ms=self._clock.now_ms())
-        return Outcome(
-            ending=judgement.ending,
-            code=judgement.code,
-            message=judgement.message,
-            value=trip.value(whole=judgement.code in {"ok", "http_status"}),
-            evidence=evidence,
+        journey = Journey(
+            order,
+            clock=self._clock,
+            backoff=self._backoff,
+            entropy=self._entropy,
+            artefacts=self._artefacts,
+            on_head=on_head,
         )
+        try:
+            judgement = await self._bounded(journey, Taker(on_event, steering))
+            journey.arrived(judgement)
+            return journey.outcome(judgement)
+        finally:
+            journey.taken.abandon()
+            if journey.upload is not None:
+                journey.upload.close()
 
     async def close(self) -> None:
-        """Close the idle connections."""
+        """Close the idle connections. Idempotent."""
         if self._wires is not None:
             await self._wires[1].close()
 
-    async def _bounded(self, order: HttpOrder, trip: Trip, on_event: OnEvent) -> Judgement:
-        deadline = asyncio.timeout(order.limits.wall_ms / 1000)
+    async def _bounded(self, journey: Journey, taker: Taker) -> Judgement:
+        wall_ms = journey.order.limits.wall_ms
+        deadline = asyncio.timeout(wall_ms / 1000)
         try:
             async with deadline:
-                return await self._travel(order, trip, on_event)
+                return await self._tries(journey, taker)
         except asyncio.CancelledError:
-            judgement = trip.broken("cancelled", "the caller gave up")
+            judgement = journey.trip.broken("cancelled", "the caller gave up")
             if judgement.ending is Ending.UNKNOWN:
                 return judgement
             raise
         except TimeoutError:
             if not deadline.expired():
                 raise
-            return trip.broken("wall_limit", f"no whole answer within {order.limits.wall_ms} ms", limit="wall_ms")
-        except Refused as error:
-            return trip.refused(error)
-        except Unavailable as error:
-            return trip.unavailable(error)
+            return journey.trip.broken("wall_limit", f"no whole answer within {wall_ms} ms", limit="wall_ms")
 
-    async def _travel(self, order: HttpOrder, trip: Trip, on_event: OnEvent) -> Judgement:
-        allowed = allow_list(order.hosts)
-        trip.prepare(order)
+    async def _tries(self, journey: Journey, taker: Taker) -> Judgement:
         while True:
-            location = await self._exchange(order, allowed, trip, on_event)
+            judgement = await self._one_try(journey, taker)
+            waits_ms = journey.waits_ms(judgement)
+            if waits_ms is None:
+                return judgement
+            journey.arrived(judgement, waits_ms=waits_ms)
+            await asyncio.sleep(waits_ms / 1000)
+
+    async def _one_try(self, journey: Journey, taker: Taker) -> Judgement:
+        try:
+            return await self._travel(journey, taker)
+        except Refused as error:
+            return journey.trip.refused(error)
+        except Unavailable as error:
+            return journey.trip.unavailable(error)
+
+    async def _travel(self, journey: Journey, taker: Taker) -> Judgement:
+        order = journey.order
+        allowed = allow_list(order.hosts)
+        trip = journey.begin()
+        if order.upload is not None:
+            journey.upload = journey.upload or UploadFile(order.upload)
+            await journey.upload.check()
+        from assent.execution.adapters.dialing import Pins  # noqa: PLC0415 (loads anyio)
+        from assent.execution.adapters.wires.roads import Way  # noqa: PLC0415 (as above)
+
+        way = Way(allowed=allowed, pins=Pins(), tls=order.tls, tls_peer_sha256=order.tls_peer_sha256)
+        while True:
+            location = await self._exchange(journey, trip, way, taker)
             if location is None:
                 return trip.answered()
             trip.follow(location, redirects_max=order.redirects_max)
 
-    async def _exchange(self, order: HttpOrder, allowed: AllowList, trip: Trip, on_event: OnEvent) -> bytes | None:
+    async def _exchange(self, journey: Journey, trip: Trip, way: Way, taker: Taker) -> bytes | None:
         """One hop. Returns where it redirects to, if it is to be followed; then its body was not read."""
-        dialer, connections = self._wiring()
+        roads, connections = self._wiring()
         hop = trip.next_hop()
-        share = (allowed, trip.credentials(), trip.url.origin)
+        share = (way.allowed, way.tls, way.tls_peer_sha256, trip.credentials(), trip.url.origin)
         wire = connections.take(share)
         hop.reused = wire is not None
-        wire = wire or await _reach(dialer, trip, allowed, hop)
-        hop.verdict = "allowed"
-        hop.address, hop.resolved, hop.tls_peer_sha256 = wire.address, wire.resolved, wire.tls_peer_sha256
-        wire.begin(bytes_in_max=2 * order.limits.output_bytes_max + _FRAMING_BYTES)
+        wire = wire or await roads.wire(way, trip.url, hop)
+        wire.note(hop)
+        limit = journey.order.limits.output_bytes_max
+        wire.begin(body_bytes_max=limit)
         whole = False
         try:
-            location = await self._speak(order, wire, trip, on_event)
-            whole = location is None
+            location = await self._speak(journey, trip, wire, taker)
+            whole = location is None and not trip.put_off
             return location
         finally:
             trip.leave(wire)
             await (connections.give(share, wire) if whole else wire.close())
 
-    async def _speak(self, order: HttpOrder, wire: Wire, trip: Trip, on_event: OnEvent) -> bytes | None:
+    async def _speak(self, journey: Journey, trip: Trip, wire: Wire, taker: Taker) -> bytes | None:
+        order = journey.order
+        body, size = _body(journey, trip)
         fields = headers.on_the_wire(
-            trip.url, trip.fields, method=trip.method, body=trip.body, agent=f"assent/{assent.__version__}"
+            trip.url, trip.fields, method=trip.method, body_bytes=size, agent=f"assent/{assent.__version__}"
         )
-        response = await wire.request(trip.url, method=trip.method, fields=fields, body=trip.body)
+        response = await wire.request(trip.url, method=trip.method, fields=fields, body=body)
         trip.note_head(response)
         if order.redirects_max > 0 and trip.status in exchanges.REDIRECTS:
             location = headers.field(trip.answer_fields, b"location")
             if location is not None:
                 return location
-        await _read_body(order, wire, response, trip, on_event)
+        if not journey.puts_off():
+            await _read_body(journey, wire, response, taker)
         return None
 
-    def _wiring(self) -> tuple[Dialer, Connections]:
+    def _wiring(self) -> tuple[Roads, Connections]:
         if self._wires is None:
-            from assent.execution.adapters.dialing import Dialer  # noqa: PLC0415 (loads anyio)
-            from assent.execution.adapters.http.wire import Connections  # noqa: PLC0415 (loads httpcore2)
+            from assent.execution.adapters.wires.roads import Roads  # noqa: PLC0415 (loads anyio)
+            from assent.execution.adapters.wires.wire import Connections  # noqa: PLC0415 (loads httpcore2)
 
-            dialer = Dialer(
-                resolver=self._resolver, tls=self._tls, protocols=("http/1.1",), connect_ms=self._connect_ms
-            )
-            self._wires = dialer, Connections()
+            roads = Roads(
+                resolver=self._resolver, tls=self._tls, named=self._tls_named, proxy=self._proxy,
+                connect_ms=self._connect_ms,
+            )  # fmt: skip
+            self._wires = roads, Connections()
         return self._wires
 
 
-async def _reach(dialer: Dialer, trip: Trip, allowed: AllowList, hop: Hop) -> Wire:
-    from assent.execution.adapters.dialing import Goal, Pins  # noqa: PLC0415 (loads anyio)
-    from assent.execution.adapters.http.wire import Wire  # noqa: PLC0415 (loads httpcore2)
+def _body(journey: Journey, trip: Trip) -> tuple[object, int]:
+    """What is sent in this hop, and how much that is."""
+    if not trip.has_body:
+        return b"", 0
+    if journey.upload is not None:
+        return journey.upload.pieces(), journey.upload.size
+    return journey.order.body, len(journey.order.body)
 
-    url = trip.url
-    trip.pins = trip.pins or Pins()
-    goal = Goal(host=url.host, port=url.port, allowed=allowed, note=hop, pins=trip.pins)
-    return Wire(await dialer.dial(goal, secure=url.scheme == "https"), url=url)
 
-
-async def _read_body(order: HttpOrder, wire: Wire, response: httpcore2.Response, trip: Trip, on_event: OnEvent) -> None:
-    coding = headers.field(trip.answer_fields, b"content-encoding") or b""
+async def _read_body(journey: Journey, wire: Wire, response: httpcore2.Response, taker: Taker) -> None:
+    coding = headers.field(journey.trip.answer_fields, b"content-encoding") or b""
     unpacker = Unpacker(coding.decode("latin-1"))
     try:
         async with contextlib.aclosing(wire.body(response)) as arriving:
             async for arrived in arriving:
                 for piece in unpacker.unpack(arrived):
-                    _keep(order, piece, trip, on_event)
+                    await _keep(journey, piece, taker)
     except ValueError as error:
         raise Unavailable("cut_short", str(error)) from error
     if not unpacker.complete:
         raise Unavailable("cut_short", "the packed body ends before its end")
+    await _finish(journey)
 
 
-def _keep(order: HttpOrder, piece: bytes, trip: Trip, on_event: OnEvent) -> None:
-    room = order.limits.output_bytes_max - len(trip.received)
-    taken = piece[:room]
-    trip.received += taken
+async def _keep(journey: Journey, piece: bytes, taker: Taker) -> None:
+    limit = journey.order.limits.output_bytes_max
+    taken = piece[: limit - journey.taken.size]
     if taken:
-        on_event(StreamEvent(stream="body", data=taken))
-    if len(piece) > room:
-        raise Unavailable("too_much", f"the body is longer than {order.limits.output_bytes_max} bytes")
+        await taker.hand_up("body", taken)
+        try:
+            journey.taken.add(taken)
+        except OSError as error:
+            raise _unkept(error) from error
+    if len(piece) > len(taken):
+        raise Unavailable("too_much", f"the body is longer than {limit} bytes")
 
 
-def _evidence(order: HttpOrder, trip: Trip, judgement: Judgement, *, started_at_ms: int, ended_at_ms: int) -> Evidence:
-    digests = {"request_body": digest(order.body)}
-    if trip.status:
-        digests["response_body"] = digest(bytes(trip.received))
-    dialled = ", ".join(hop.address for hop in trip.hops if hop.address) or "none"
-    properties = {
-        "egress": Property(value="allow-list by name and address, content not inspected", known=Known.OBSERVED),
-        "addresses": Property(value=dialled, known=Known.OBSERVED),
-    }
-    return Evidence(
-        lane=HttpLane.name,
-        attestation=Attestation(mechanism="assent-http", properties=properties, builtin=True),
-        started_at_ms=started_at_ms,
-        ended_at_ms=ended_at_ms,
-        limit=judgement.limit,
-        digests=digests,
-        facts=_facts(trip),
-    )
+async def _finish(journey: Journey) -> None:
+    try:
+        await asyncio.to_thread(journey.taken.finish)
+    except OSError as error:
+        raise _unkept(error) from error
 
 
-def _facts(trip: Trip) -> dict[str, Any]:
-    facts: dict[str, Any] = {"hops": [msgspec.to_builtins(hop) for hop in trip.hops]}
-    if trip.hops:
-        last = facts["hops"][-1]
-        names = ("host", "port", "address", "resolved", "tls_peer_sha256", "status")
-        facts |= {name: last[name] for name in names}
-        facts |= {name: sum(hop[name] for hop in facts["hops"]) for name in ("bytes_in", "bytes_out")}
-    return facts
+def _unkept(error: OSError) -> Unavailable:
+    return Unavailable("artefact_failed", f"the body cannot be kept: {(error.strerror or str(error)).lower()}")

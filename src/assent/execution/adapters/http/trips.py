@@ -1,73 +1,80 @@
-"""A trip: one order on its way through its hops, and how each way off the road is called."""
+"""A trip: one try of an order on its way through its hops, and how each way off the road is called."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from assent.execution import exchanges, headers
-from assent.execution.bodies import shown
+from assent.execution import exchanges, headers, retries
 from assent.execution.exchanges import Hop, Judgement
 from assent.execution.orders import HttpOrder
 from assent.execution.outcomes import Ending
 from assent.execution.urls import Url, parse_url, redirect_target
 from assent.primitives.digests import Digest, digest
-from assent.primitives.errors import Refused, Unavailable
+from assent.primitives.errors import Malformed, Refused, Unavailable
 
 if TYPE_CHECKING:
     import httpcore2
 
-    from assent.execution.adapters.dialing import Pins
-    from assent.execution.adapters.http.wire import Wire
+    from assent.execution.adapters.wires.wire import Wire
 
 OnHead = Callable[[int, dict[str, str]], None]
 _LIMIT_OF = {"too_much": "output_bytes_max", "head_too_long": "head_bytes"}
+_OWN_CODES = frozenset({"upload_changed", "artefact_failed"})
 
 
 class Trip:
-    """One order on its way: the request of the current hop, what has come back, and what has been seen.
+    """One try on its way: the request of the current hop, what has come back, and what has been seen.
 
-    `sent` tells whether a byte of the current hop's request may have left, `acted` whether an earlier hop may have
-    changed something.
+    `sent` tells whether a byte of the current hop's request may have left, `acted` whether an earlier hop, or an
+    earlier try, may have changed something. `put_off` is set when the server said "later" and there is a later.
     """
 
     url: Url
 
-    def __init__(self, on_head: OnHead | None = None) -> None:
+    def __init__(self, number: int, *, acted: bool, on_head: OnHead | None = None) -> None:
+        self.number = number
         self._on_head = on_head
         self.method = ""
         self.fields: headers.Fields = ()
-        self.body = b""
+        self.has_body = True
         self.hops: list[Hop] = []
-        self.acted = False
+        self.acted = acted
         self.sent = False
-        self.pins: Pins | None = None  # the answers of name servers hold for the whole trip
+        self.put_off = False
         self._forget_answer()
 
     def _forget_answer(self) -> None:
         self.status = 0
         self.answer_fields: list[tuple[bytes, bytes]] = []
-        self.received = bytearray()
 
     def prepare(self, order: HttpOrder) -> None:
         """Check the order's own words and make them the first request.
 
         Raises:
-            Malformed: `method_refused`, `header_refused`, `url_refused`, `host_refused`, `port_refused`.
+            Malformed: `method_refused`, `header_refused`, `url_refused`, `host_refused`, `port_refused`,
+                `order_malformed`.
         """
         self.method = headers.check_method(order.method)
         self.fields = headers.check_fields(order.headers, idempotency_key=order.idempotency_key)
-        self.body = order.body
         self.url = parse_url(order.url)
+        if order.upload is not None and order.body:
+            raise Malformed("order_malformed", "the order has a body and a file to send", hint="give one of them")
+        if not 0 <= order.retries_max <= retries.RETRIES_MAX:
+            raise Malformed("order_malformed", f"`retries_max` is not 0 to {retries.RETRIES_MAX}")
+        if order.retries_max and not retries.may_repeat(self.method, idempotency_key=order.idempotency_key):
+            message = f"a {self.method} that is sent again may happen again"
+            raise Malformed("order_malformed", message, hint="leave out `retries_max`, or give an idempotency key")
 
     def next_hop(self) -> Hop:
         """Open the page for the hop that begins."""
         url = self.url
-        self.hops.append(Hop(method=self.method, scheme=url.scheme, host=url.host.text, port=url.port))
+        hop = Hop(method=self.method, scheme=url.scheme, host=url.host.text, port=url.port, attempt=self.number)
+        self.hops.append(hop)
         self.sent = False
-        return self.hops[-1]
+        return hop
 
     def credentials(self) -> Digest:
         """A digest over the secret headers, so that connections are shared only under the same credentials."""
@@ -87,6 +94,9 @@ class Trip:
             raise Unavailable("cut_short", f"the server switched protocols unasked ({response.status})")
         if len(response.headers) > headers.FIELDS_MAX:
             raise Unavailable("head_too_long", f"the answer has more than {headers.FIELDS_MAX} headers")
+        names = {name.lower() for name, _ in response.headers}
+        if {b"content-length", b"transfer-encoding"} <= names:  # two programs on the way may cut it differently
+            raise Unavailable("cut_short", "the answer says its length in two ways")
         if self._on_head is not None:
             self._on_head(self.status, headers.shown_fields(self.answer_fields))
 
@@ -111,7 +121,7 @@ class Trip:
         method = exchanges.next_method(self.method, self.status)
         kept = method == self.method
         self.fields = headers.after_redirect(self.fields, same_origin=target.origin == self.url.origin, keeps_body=kept)
-        self.body = self.body if kept else b""
+        self.has_body = self.has_body and kept
         self.method, self.url = method, target
 
     def answered(self) -> Judgement:
@@ -132,6 +142,8 @@ class Trip:
 
     def unavailable(self, error: Unavailable) -> Judgement:
         """Nobody there, or something broke on the way."""
+        if error.code in _OWN_CODES:
+            return self.broken(error.code, str(error))
         if not self.sent:
             self.hops[-1].verdict = "unreachable"
             ending = exchanges.judge_break(method=self.method, sent=False, status=0, acted=self.acted)
@@ -148,13 +160,3 @@ class Trip:
         if self.sent and ending is Ending.UNKNOWN:
             message += "; the request may have been carried out"
         return Judgement(ending=ending, code=code, message=message, limit=limit)
-
-    def value(self, *, whole: bool) -> dict[str, Any]:
-        """What the caller gets; the body only when it is `whole`."""
-        if not self.status:
-            return {}
-        fields = headers.shown_fields(self.answer_fields)
-        value: dict[str, Any] = {"status": self.status, "headers": fields}
-        if whole:
-            value["body"] = shown(bytes(self.received), content_type=fields.get("content-type", ""))
-        return value

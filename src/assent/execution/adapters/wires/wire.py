@@ -7,16 +7,18 @@ would not allow, nor one on which somebody else's authentication may stick (NTLM
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any
 
 import anyio
 import httpcore2
 
 from assent.execution.adapters.dialing import CheckedStream
+from assent.execution.exchanges import Hop
 from assent.execution.urls import Url
 from assent.primitives.errors import Unavailable
 
+FRAMING_BYTES = 262_144  # what heads, chunk framing and interim answers may take besides the body
 _KEPT_S = 3.0  # under the 5 s after which common servers hang up, so a request rarely meets a closing connection
 _KEPT_MAX = 32
 
@@ -42,21 +44,26 @@ class Wire:
         """Whether another exchange can ride on it."""
         return self._engine.is_idle() and not self._engine.has_expired()
 
-    def begin(self, *, bytes_in_max: int) -> None:
-        """Start counting for the next exchange."""
-        self._stream.begin(bytes_in_max)
+    def note(self, hop: Hop) -> None:
+        """Write down what is known of the connection."""
+        hop.verdict = "allowed"
+        hop.address, hop.resolved, hop.tls_peer_sha256 = self.address, self.resolved, self.tls_peer_sha256
+
+    def begin(self, *, body_bytes_max: int) -> None:
+        """Start counting for the next exchange: it may take twice what its body may, and a fixed allowance."""
+        self._stream.begin(2 * body_bytes_max + FRAMING_BYTES)
 
     def counted(self) -> tuple[int, int]:
         """Bytes read and written in this exchange, above TLS."""
         return self._stream.bytes_in, self._stream.bytes_out
 
     async def request(
-        self, url: Url, *, method: str, fields: list[tuple[bytes, bytes]], body: bytes
+        self, url: Url, *, method: str, fields: list[tuple[bytes, bytes]], body: bytes | AsyncIterator[bytes] = b""
     ) -> httpcore2.Response:
-        """Send a request and wait for the head of the answer.
+        """Send a request, the pieces of its body as they come, and wait for the head of the answer.
 
         Raises:
-            Unavailable: the exchange broke (`cut_short`, `too_much`).
+            Unavailable: the exchange broke (`cut_short`, `too_much`), or whatever `body` raises.
         """
         target = httpcore2.URL(scheme=url.scheme, host=url.host.text, port=url.port, target=url.target.encode("ascii"))
         with _translated():
@@ -161,14 +168,23 @@ class CountedStream(httpcore2.AsyncNetworkStream):
         """Read, within the allowance."""
         if self.bytes_in > self._bytes_in_max:
             raise _TooMuch
-        data = await self._inner.receive(max_bytes)
+        try:
+            data = await self._inner.receive(max_bytes)
+        except OSError as error:
+            raise httpcore2.ReadError(str(error)) from error
         self.bytes_in += len(data)
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 (the engine's interface)
-        """Write; from here on the request may have reached the server."""
+        """Write; from here on the request may have reached the server.
+
+        A server that hangs up while it is written to may have answered before: the engine goes on to read.
+        """
         self.writing = True
-        await self._inner.send(buffer)
+        try:
+            await self._inner.send(buffer)
+        except OSError as error:
+            raise httpcore2.WriteError(str(error)) from error
         self.bytes_out += len(buffer)
 
     async def aclose(self) -> None:

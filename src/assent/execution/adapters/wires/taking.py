@@ -1,0 +1,34 @@
+"""Handing output up as fast as it is taken, and no faster."""
+
+from __future__ import annotations
+
+from assent.execution.outcomes import StreamEvent
+from assent.execution.ports import OnEvent, Steering
+
+PIECE_BYTES_MAX = 65_536
+
+
+class Taker:
+    """The asker's side of one carry: waits for credit before each piece, so that whoever calls reads nothing more."""
+
+    def __init__(self, on_event: OnEvent, steering: Steering | None) -> None:
+        self._on_event = on_event
+        self._steering = steering
+
+    async def room(self) -> None:
+        """Wait until a piece may be handed up."""
+        if self._steering is not None and not self._steering.has_room():
+            await self._steering.room()
+
+    async def hand_up(self, stream: str, data: bytes) -> None:
+        """Hand up one piece of at most 64 KiB."""
+        await self.room()
+        self._on_event(StreamEvent(stream=stream, data=data))
+
+    async def hand_up_whole(self, stream: str, data: bytes) -> None:
+        """Hand up something whose end matters: all pieces but its last are called `part`."""
+        at = 0
+        while len(data) - at > PIECE_BYTES_MAX:
+            await self.hand_up("part", data[at : at + PIECE_BYTES_MAX])
+            at += PIECE_BYTES_MAX
+        await self.hand_up(stream, data[at:])
