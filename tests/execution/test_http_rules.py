@@ -82,7 +82,7 @@ def test_header_is_secret_when_its_name_says_that_it_may_carry_a_credential(name
 
 def test_host_header_is_the_urls_and_comes_first():
     url = parse_url("http://[::1]:8080/")
-    wire = on_the_wire(url, (("X-A", "b"),), method="GET", body=b"", agent="t")
+    wire = on_the_wire(url, (("X-A", "b"),), method="GET", body_bytes=0, agent="t")
     assert wire[0] == (b"Host", b"[::1]:8080")
     assert [name for name, _ in wire].count(b"Host") == 1
     assert parse_url("https://a.test:443/").authority == "a.test"
@@ -90,7 +90,7 @@ def test_host_header_is_the_urls_and_comes_first():
 
 def test_agent_is_the_callers_when_it_names_one():
     fields = check_fields([("user-agent", "mine"), ("accept-encoding", "identity")], idempotency_key="")
-    wire = on_the_wire(parse_url("http://a.test/"), fields, method="GET", body=b"", agent="lane")
+    wire = on_the_wire(parse_url("http://a.test/"), fields, method="GET", body_bytes=0, agent="lane")
     names = [name.lower() for name, _ in wire]
     assert names.count(b"user-agent") == names.count(b"accept-encoding") == 1
     assert (b"user-agent", b"mine") in wire

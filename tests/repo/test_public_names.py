@@ -18,6 +18,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
         "Notebook",
         "Pins",
         "Resolver",
+        "Tunnel",
         "check_listed",
         "system_resolver",
     ),

@@ -15,6 +15,7 @@ from assent.bootstrap.beyond import targets_beyond
 from assent.bootstrap.keys import log_identity
 from assent.bootstrap.settings_targets import TargetSettings
 from assent.bootstrap.system import SystemClock, SystemEntropy
+from assent.execution.adapters.artefacts import ArtefactFolder
 from assent.execution.adapters.files import FileLane
 from assent.execution.adapters.http import HttpLane
 from assent.execution.adapters.local import LocalTarget
@@ -116,7 +117,7 @@ async def open_node(
         fence = Fence(node=node_id, number=1)
         await store.apply(TakeLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS))
         seal = SealKey(entropy(32))
-        targets = [*own_targets(clock, data, lanes), *targets_beyond(blueprint.declared, clock=clock)]
+        targets = [*own_targets(clock, entropy, data, lanes), *targets_beyond(blueprint.declared, clock=clock)]
         executor = Executor(targets=targets, gate=GrantGate(seal), clock=clock)
         operations = catalogue(blueprint.operations)
         node = _wire(
@@ -222,14 +223,15 @@ def _wire(
     )
 
 
-def own_targets(clock: Clock, data: Path, lanes: Mapping[type, Lane] | None) -> list[Target]:
+def own_targets(clock: Clock, entropy: Entropy, data: Path, lanes: Mapping[type, Lane] | None) -> list[Target]:
     """This machine, with the lanes that are given or with all there are."""
     if lanes is not None:
         return [LocalTarget(lanes=lanes, clock=clock)]
     process = ProcessLane(clock=clock, state_dir=data / "sandbox")
+    artefacts = ArtefactFolder(data / "artefacts", entropy=entropy)
     own: dict[type, Lane] = {
         ProcessOrder: process,
-        HttpOrder: HttpLane(clock=clock),
+        HttpOrder: HttpLane(clock=clock, entropy=entropy, artefacts=artefacts),
         FileOrder: FileLane(clock=clock),
     }
     return [LocalTarget(lanes=own, clock=clock, probe=process.offers)]

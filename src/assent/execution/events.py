@@ -1,10 +1,10 @@
 """Server-sent events, decoded piece by piece as the WHATWG HTML standard says (section 9.2.6). Pure.
 
-The rules, in the words of this module: a byte order mark at the very beginning is dropped; a line ends with CR LF, LF or
-CR; an empty line hands up what has come together, if there is data; a line that begins with a colon is a comment; any
-other line is a field and, after the first colon and one space, its value. `data` adds a line, `event` names the type,
-`id` sets the last event id unless it has a NUL in it, `retry` sets the time to wait before reconnecting if it is all
-digits; other fields mean nothing. What is unfinished at the end of a stream is dropped.
+The rules, in the words of this module: a byte order mark at the very beginning is dropped; a line ends with CR LF, LF
+or CR; an empty line hands up what has come together, if there is data; a line that begins with a colon is a comment;
+any other line is a field and, after the first colon and one space, its value. `data` adds a line, `event` names the
+type, `id` sets the last event id unless it has a NUL in it, `retry` sets the time to wait before reconnecting if it is
+all digits; other fields mean nothing. What is unfinished at the end of a stream is dropped.
 
 What the standard leaves open is bounded here: all that one event holds on to, an unfinished line included, is at most
 `event_bytes_max`. A server that never sends a newline is stopped there.
@@ -78,7 +78,7 @@ class Decoder:
                 yield event
 
     def _split(self, text: str) -> Iterator[tuple[str, bool]]:
-        """The parts of `text` and whether each is ended; an LF just after a CR, also in the next piece, is part of it."""
+        """The parts of `text`, and whether each is ended. An LF after a CR, also in the next piece, ends nothing."""
         if self._after_cr and text:
             text = text.removeprefix("\n")
             self._after_cr = False

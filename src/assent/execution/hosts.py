@@ -71,6 +71,17 @@ def canonical_host(text: str) -> Host:
     return Host(kind="name", text=name)
 
 
+def check_proxy(text: str) -> str:
+    """Return `text`, a proxy's `host:port`, or nothing.
+
+    Raises:
+        Malformed: it is neither (`host_refused`, `port_refused`).
+    """
+    if text:
+        split_authority(text, default_port=None)
+    return text
+
+
 def split_authority(text: str, *, default_port: int | None) -> tuple[Host, int]:
     """Read `host` or `host:port`; an address in IPv6 stands in brackets.
 

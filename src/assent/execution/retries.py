@@ -39,7 +39,7 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def wait_ms(self, tries: int, chance: bytes) -> int:
         """The wait after `tries` tries (from 1). `chance` (any bytes) picks a point between half of it and the whole;
         without any it is the whole."""
-        whole = min(self.most_ms, self.first_ms * 2 ** min(tries - 1, 32))
+        whole = min(self.most_ms, self.first_ms << min(tries - 1, 32))
         half = whole // 2
         return half + int.from_bytes(chance, "big") % (whole - half + 1) if chance else whole
 

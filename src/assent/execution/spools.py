@@ -45,10 +45,9 @@ class Spool:
         """
         self._hash.update(piece)
         self.size += len(piece)
-        if self.size > self._kept_max:
-            self._overflow(piece)
-        else:
-            self._kept += piece
+        if self.size > self._kept_max and self._artefacts is not None:
+            self._overflow(self._artefacts, piece)
+        self._kept += piece[: self._kept_max - len(self._kept)]
 
     def finish(self) -> None:
         """Make what was added durable, if it went to an artefact.
@@ -73,12 +72,8 @@ class Spool:
         head = shown(bytes(self._kept[:HEAD_BYTES]), content_type=content_type, cut=True)
         return {"artefact": self._name, "bytes": self.size, "head": head}
 
-    def _overflow(self, piece: bytes) -> None:
-        first = self.size - len(piece) <= self._kept_max
-        if self._artefacts is None:
-            return
-        if first and self._artefact is None:
-            self._artefact = self._artefacts.begin()
+    def _overflow(self, artefacts: Artefacts, piece: bytes) -> None:
+        if self._artefact is None:
+            self._artefact = artefacts.begin()
             self._artefact.write(bytes(self._kept))
-        if self._artefact is not None:
-            self._artefact.write(piece)
+        self._artefact.write(piece)

@@ -22,7 +22,17 @@ Nothing here knows what is spoken on it.
 
 from __future__ import annotations
 
-from assent.execution.adapters.dialing.dialer import CheckedStream, Dialer, Goal, Notebook, check_listed
+from assent.execution.adapters.dialing.dialer import CheckedStream, Dialer, Goal, Notebook, Tunnel, check_listed
 from assent.execution.adapters.dialing.lookups import Pins, Resolver, system_resolver
 
-__all__ = ["CheckedStream", "Dialer", "Goal", "Notebook", "Pins", "Resolver", "check_listed", "system_resolver"]
+__all__ = [
+    "CheckedStream",
+    "Dialer",
+    "Goal",
+    "Notebook",
+    "Pins",
+    "Resolver",
+    "Tunnel",
+    "check_listed",
+    "system_resolver",
+]

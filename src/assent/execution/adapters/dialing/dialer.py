@@ -55,6 +55,10 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.host.in_url}:{self.port}"
 
 
+# Connects to an address that has passed, in another way than directly, and writes it down as the goal's.
+Tunnel = Callable[[Goal, str], Awaitable[socket.socket]]
+
+
 class CheckedStream:
     """A connected stream whose peer was checked, and what is known of it."""
 
@@ -122,8 +126,8 @@ class Dialer:
         self._protocols = protocols
         self._connect_s = connect_ms / 1000
 
-    async def dial(self, goal: Goal, *, secure: bool) -> CheckedStream:
-        """A checked stream to the goal, with TLS when it is to be `secure`.
+    async def dial(self, goal: Goal, *, secure: bool, tunnel: Tunnel | None = None) -> CheckedStream:
+        """A checked stream to the goal, with TLS when it is to be `secure`, through a `tunnel` if there is one.
 
         Raises:
             Refused: `host_refused` or `address_refused`; no socket was opened, or none that a byte was sent on. Or
@@ -133,7 +137,7 @@ class Dialer:
         context = await self._trust() if secure else None
 
         async def opened(address: str) -> CheckedStream:
-            bare = await _connected(goal, address)
+            bare = await (tunnel(goal, address) if tunnel is not None else _connected(goal, address))
             stream = await _wrapped(bare)
             try:
                 if context is not None:

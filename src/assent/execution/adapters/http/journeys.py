@@ -60,8 +60,10 @@ class Journey:
         return self.trip
 
     def arrived(self, judgement: Judgement, *, waits_ms: int = 0) -> None:
-        """Write down how the try ended, and how long is waited for the next."""
+        """Write down how the try ended, and how long is waited for the next; once for each try."""
         trip = self.trip
+        if trip.number <= len(self._tries):
+            return  # it ended while it waited for the next
         self._acted = self._acted or judgement.ending is Ending.UNKNOWN
         self._hops += trip.hops
         page = {"attempt": trip.number, "ending": judgement.ending.value, "code": judgement.code}

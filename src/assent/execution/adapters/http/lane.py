@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 
 import assent
@@ -36,7 +36,7 @@ from assent.execution.adapters.wires.taking import Taker
 from assent.execution.attestations import ConfinementClass
 from assent.execution.bodies import Unpacker
 from assent.execution.exchanges import Judgement
-from assent.execution.hosts import allow_list
+from assent.execution.hosts import allow_list, check_proxy
 from assent.execution.orders import HttpOrder, Order
 from assent.execution.outcomes import Ending, Outcome
 from assent.execution.ports import Artefacts, OnEvent, Steering
@@ -59,9 +59,13 @@ if TYPE_CHECKING:
 class HttpLane:
     """Carries `HttpOrder`s. Only Assent's own code runs, so it meets every confinement floor.
 
-    `artefacts` keep large bodies. `resolver` replaces the system's name service; `tls` is how TLS is judged, `tls_named`
-    the settings that an order may name; `proxy` (`host:port`) is used for everything, or empty; `connect_ms` bounds
-    look-up, connection and TLS handshake together. `entropy` spreads the waits between tries (None: not at all).
+    `artefacts` keep large bodies. `resolver` replaces the system's name service; `tls` is how TLS is judged and
+    `tls_named` the settings that an order may name; `proxy` (`host:port`) is used for everything, or empty;
+    `connect_ms` bounds look-up, connection and TLS handshake together. `entropy` spreads the waits between tries
+    (None: not at all).
+
+    Raises:
+        Malformed: `proxy` is no `host:port` (`host_refused`, `port_refused`).
     """
 
     name = "http"
@@ -82,7 +86,7 @@ class HttpLane:
     ) -> None:
         self._clock, self._entropy, self._artefacts = clock, entropy, artefacts
         self._resolver, self._tls, self._tls_named = resolver, tls, tls_named
-        self._proxy, self._connect_ms = proxy, connect_ms
+        self._proxy, self._connect_ms = check_proxy(proxy), connect_ms
         self._backoff = backoff or Backoff()
         self._wires: tuple[Roads, Connections] | None = None
 
@@ -223,7 +227,7 @@ class HttpLane:
         return self._wires
 
 
-def _body(journey: Journey, trip: Trip) -> tuple[object, int]:
+def _body(journey: Journey, trip: Trip) -> tuple[bytes | AsyncIterator[bytes], int]:
     """What is sent in this hop, and how much that is."""
     if not trip.has_body:
         return b"", 0

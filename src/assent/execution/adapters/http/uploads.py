@@ -111,7 +111,9 @@ def _walked(workspace: str, parts: tuple[str, ...]) -> int:
 
 def _refused(upload: Upload, why: str) -> Refused:
     return Refused(
-        "upload_refused", f"`{_shown(upload.path)}` cannot be sent: {why}", hint="name an ordinary file of the workspace"
+        "upload_refused",
+        f"`{_shown(upload.path)}` cannot be sent: {why}",
+        hint="name an ordinary file of the workspace",
     )
 
 

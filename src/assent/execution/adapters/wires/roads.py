@@ -8,6 +8,9 @@ proxy that was. A proxy within a company is named by its address, since no list 
 
 from __future__ import annotations
 
+import asyncio
+import re
+import socket
 import ssl
 from collections.abc import Mapping
 
@@ -23,6 +26,7 @@ from assent.primitives.errors import Malformed, Unavailable
 
 PROXY_HEAD_BYTES_MAX = 16_384
 _ALPN = ("http/1.1",)
+_ESTABLISHED = re.compile(rb"HTTP/1\.[01] 2\d\d[ \r]")
 
 
 class Way(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,9 +43,6 @@ class Roads:
 
     `tls` is how TLS is judged where an order names no settings, `named` the settings it may name. `proxy` is
     `host:port` of an HTTP proxy, or empty. `connect_ms` bounds look-up, connection and TLS handshake together.
-
-    Raises:
-        Malformed: `proxy` is no `host:port` (`host_refused`, `port_refused`).
     """
 
     def __init__(
@@ -58,8 +59,7 @@ class Roads:
             name: Dialer(resolver=resolver, tls=one, protocols=_ALPN, connect_ms=connect_ms)
             for name, one in settings.items()
         }
-        self._proxy = split_authority(proxy, default_port=None) if proxy else None
-        self._proxy_name = proxy
+        self._proxy = proxy
 
     async def wire(self, way: Way, url: Url, hop: Hop) -> Wire:
         """A connection that speaks HTTP/1.1. Raises as `reach` does."""
@@ -75,18 +75,51 @@ class Roads:
         dialer = self._dialers.get(way.tls)
         secure = url.scheme == "https"
         if dialer is None:
-            raise Malformed("tls_unknown", f"there are no TLS settings `{way.tls[:80]}`", hint="name them in the settings")
+            raise Malformed(
+                "tls_unknown", f"there are no TLS settings `{way.tls[:80]}`", hint="name them in the settings"
+            )
         if way.tls_peer_sha256 and not secure:
             raise Malformed("url_refused", "a certificate is pinned and the URL is not https")
         goal = Goal(host=url.host, port=url.port, allowed=way.allowed, note=hop, pins=way.pins)
-        if self._proxy is None:
-            stream = await dialer.dial(goal, secure=secure)
-        else:
-            stream = await self._tunnel(dialer, goal, hop, secure=secure)
+        hop.proxy = self._proxy
+        stream = await dialer.dial(goal, secure=secure, tunnel=self._tunnel if self._proxy else None)
         if way.tls_peer_sha256 and stream.tls_peer_sha256 != way.tls_peer_sha256:
             await stream.aclose()
             raise Unavailable("unreachable", f"`{goal.where}` does not show the pinned certificate")
         return stream
 
-    async def _tunnel(self, dialer: Dialer, goal: Goal, hop: Hop, *, secure: bool) -> CheckedStream:
-        raise NotImplementedError
+    async def _tunnel(self, goal: Goal, address: str) -> socket.socket:
+        """Ask the proxy for `address`. Raises OSError when it does not let us through."""
+        host, port = split_authority(self._proxy, default_port=None)
+        proxy = Goal(host=host, port=port, allowed=allow_list((self._proxy,)), note=_Proxy())
+        bare = await self._dialers[""].connect(proxy)
+        try:
+            await _connect(bare, f"[{address}]:{goal.port}" if ":" in address else f"{address}:{goal.port}")
+        except BaseException:
+            bare.close()
+            raise
+        goal.note.address = address
+        return bare
+
+
+class _Proxy(msgspec.Struct, kw_only=True):
+    """What is learned of the proxy while it is dialled (a `Notebook`)."""
+
+    resolved: list[str] = []
+    address: str = ""
+
+
+async def _connect(bare: socket.socket, where: str) -> None:
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(bare, f"CONNECT {where} HTTP/1.1\r\nHost: {where}\r\n\r\n".encode("ascii"))
+    head = bytearray()
+    while b"\r\n\r\n" not in head:
+        piece = await loop.sock_recv(bare, 4096)
+        head += piece
+        if not piece or len(head) > PROXY_HEAD_BYTES_MAX:
+            raise ConnectionError("the proxy did not answer")
+    found = _ESTABLISHED.match(head)
+    if found is None:
+        raise ConnectionError("the proxy refused to connect")
+    if head.index(b"\r\n\r\n") + 4 < len(head):
+        raise ConnectionError("the proxy spoke for the server")
