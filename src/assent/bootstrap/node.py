@@ -18,11 +18,12 @@ from assent.bootstrap.system import SystemClock, SystemEntropy
 from assent.execution.adapters.artefacts import ArtefactFolder
 from assent.execution.adapters.files import FileLane
 from assent.execution.adapters.http import HttpLane
+from assent.execution.adapters.jsonrpc import RpcLane
 from assent.execution.adapters.local import LocalTarget
 from assent.execution.adapters.process import ProcessLane
 from assent.execution.carry import Executor
 from assent.execution.grants import GrantGate
-from assent.execution.orders import FileOrder, HttpOrder, ProcessOrder
+from assent.execution.orders import FileOrder, HttpOrder, ProcessOrder, RpcOrder
 from assent.execution.ports import Lane, Target
 from assent.execution.seals import SealKey
 from assent.ledger.adapters.sqlite import SqliteLedger
@@ -229,9 +230,11 @@ def own_targets(clock: Clock, entropy: Entropy, data: Path, lanes: Mapping[type,
         return [LocalTarget(lanes=lanes, clock=clock)]
     process = ProcessLane(clock=clock, state_dir=data / "sandbox")
     artefacts = ArtefactFolder(data / "artefacts", entropy=entropy)
-    own: dict[type, Lane] = {
+    http = HttpLane(clock=clock, entropy=entropy, artefacts=artefacts)
+    own: dict[type, Lane] = {  # closed in this order: what is built on others first
+        RpcOrder: RpcLane(clock=clock, entropy=entropy, process=process, http=http, artefacts=artefacts),
         ProcessOrder: process,
-        HttpOrder: HttpLane(clock=clock, entropy=entropy, artefacts=artefacts),
+        HttpOrder: http,
         FileOrder: FileLane(clock=clock),
     }
     return [LocalTarget(lanes=own, clock=clock, probe=process.offers)]

@@ -176,23 +176,30 @@ class WebSocketOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class RpcCall(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One JSON-RPC request, or a notification, to which no answer comes. `params` is JSON text; empty: none."""
+    """One JSON-RPC request, or a notification, to which no answer comes. `params` is JSON text; empty: none.
+
+    `reads` says that the method changes nothing, so that a call without an answer has failed and nothing else.
+    """
 
     method: str
     params: str = ""
     notification: bool = False
+    reads: bool = False
 
 
 class RpcOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="jsonrpc"):
     """Speak JSON-RPC 2.0 with one peer: a confined program on its standard streams, or an HTTP address.
 
-    More than one call is a batch when `batch` is set, else they are sent one by one, in order.
+    More than one call is a batch when `batch` is set, else they are sent one by one, in order. `cancel_method` is the
+    notification that tells the peer to give a call up, with its id (`$/cancelRequest`); empty: it has none. `limits`
+    hold for everything; those of the peer's own order do not count.
     """
 
     peer: ProcessOrder | HttpOrder
     calls: tuple[RpcCall, ...]
     batch: bool = False
     framing: Literal["newline", "content-length"] = "newline"
+    cancel_method: str = ""
     message_bytes_max: int = 4_194_304
     limits: Limits = Limits()
 
@@ -205,8 +212,10 @@ class RpcOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class McpOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="mcp"):
     """Call one tool of an MCP server, or list its tools: a confined program, or an HTTP address.
 
-    `definition` is the digest of the tool's definition as it was admitted; a server that defines the tool otherwise is
-    not called. `session` names a connection that is kept between calls; empty: one for this call alone.
+    `definition` is the digest of the tool's definition as it was admitted (`mcp_tools.definition_digest`); a server
+    that defines the tool otherwise is not called. `reads` says that the tool changes nothing. `session` names a
+    connection that is kept between calls, whoever makes it up puts the tenant into the name; empty: one for this call
+    alone. `limits` hold for everything; those of the peer's own order do not count.
     """
 
     peer: ProcessOrder | HttpOrder
@@ -214,6 +223,7 @@ class McpOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tool: str = ""
     arguments: str = "{}"
     definition: str = ""
+    reads: bool = False
     session: str = ""
     message_bytes_max: int = 4_194_304
     limits: Limits = Limits()

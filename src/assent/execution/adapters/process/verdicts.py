@@ -13,7 +13,6 @@ from assent.execution.outcomes import Ending
 
 UNPROVED = "the sandbox was killed but its end was not seen"
 _REPORT_FIELDS = ("user_us", "system_us", "maxrss_kb", "minor_faults", "major_faults", "switches", "preemptions")
-_SEEN_FIELDS = ("looks", "processes", "memory_bytes", "disk_bytes")  # the most of each that was seen in so many looks
 _LIMIT_WORDS = {
     "wall": "wall_limit", "output": "output_limit", "line": "line_limit", "cpu": "cpu_limit", "memory": "memory_limit",
     "disk": "disk_limit",
@@ -24,14 +23,12 @@ def read_report(text: str | None) -> dict[str, Any]:
     """The warden's report in the words of the evidence; empty when there is none."""
     if text is None:
         return {}
-    status, *numbers = text.split()
-    tripped, *seen = numbers[len(_REPORT_FIELDS) :]
+    status, *numbers, tripped = text.split()
     code = os.waitstatus_to_exitcode(int(status))
     return {
         "exit": code if code >= 0 else None,
         "signal": _signal_name(-code) if code < 0 else None,
-        "rusage": dict(zip(_REPORT_FIELDS, map(int, numbers[: len(_REPORT_FIELDS)]), strict=True)),
-        "seen": dict(zip(_SEEN_FIELDS, map(int, seen), strict=True)),
+        "rusage": dict(zip(_REPORT_FIELDS, map(int, numbers), strict=True)),
         "tripped": tripped.strip("-"),
     }
 

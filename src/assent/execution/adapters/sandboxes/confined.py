@@ -135,7 +135,6 @@ class Confined:
         spec["env"] = {**spec["env"], "HOME": scratch, "TMPDIR": scratch, **order.env}
         spec["scratch"] = scratch
         spec["writable"] = [scratch, *own]
-        spec["disk"] |= {"folders": [scratch, *own], "own": []}
         spec["readable"] = [*self._image.system, *_OF_THE_MACHINE, *([] if own else [workspace.path])]
         spec["devices"] = list(_DEVICES)
         return spec

@@ -38,7 +38,6 @@ _STREAM_LINKS = (
     ("/proc/self/fd/1", "/dev/stdout"), ("/proc/self/fd/2", "/dev/stderr"),
 )  # fmt: skip
 _SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
-_SCRATCH = ("/tmp", "/dev/shm")  # noqa: S108 - inside the sandbox, where they are file systems of its own
 _LIMIT_MAX = 2**62  # the kernel's own numbers end above
 _PAGE_BYTES = 4096
 _TERM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
@@ -119,10 +118,6 @@ class Image:
             "landlock": self.landlock_abi, "writable": self.writable(order),
             "limits": resource_limits(limits), "memory_bytes_max": limits.memory_bytes_max,
             "cpu_s_max": limits.cpu_s_max,
-            "disk": {
-                "folders": [workspace.path] if order.workspace_writable else [], "own": list(_SCRATCH),
-                "bytes_max": limits.disk_bytes_max,
-            },
         }  # fmt: skip
 
     def environment(self, order: ProcessOrder) -> dict[str, str]:
@@ -134,7 +129,7 @@ class Image:
     def writable(self, order: ProcessOrder) -> list[str]:
         """The folders inside in which files may be made."""
         own = [os.path.normpath(order.workspace)] if order.workspace_writable else []
-        return [*_SCRATCH, *own]
+        return ["/tmp", "/dev/shm", *own]  # noqa: S108
 
     def _mounts(self, order: ProcessOrder, sources: dict[str, int], workspace: Workspace) -> list[Mount]:
         identity = (workspace.device, workspace.inode)
@@ -144,10 +139,8 @@ class Image:
             or (workspace.path, "path", workspace.path, order.workspace_writable, identity)
         )
         mounts += [(f"/dev/{name}", "device", f"/dev/{name}", True, None) for name in _devices(order)]
-        limits = order.limits
-        scratch_bytes = min(limits.file_bytes_max, limits.memory_bytes_max, limits.disk_bytes_max)
-        scratch_bytes = max(_PAGE_BYTES, scratch_bytes)  # 0 would be no limit
-        mounts += [(place, "tmpfs", scratch_bytes, True, None) for place in _SCRATCH]
+        scratch_bytes = max(_PAGE_BYTES, min(order.limits.file_bytes_max, order.limits.memory_bytes_max))  # 0: no limit
+        mounts += [(place, "tmpfs", scratch_bytes, True, None) for place in ("/tmp", "/dev/shm")]  # noqa: S108
         return sorted(mounts, key=lambda mount: mount[0].count("/"))
 
     def _check_place(self, path: str) -> None:
