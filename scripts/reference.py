@@ -113,7 +113,7 @@ def _operation(contract: OperationContract) -> Iterator[str]:
     yield from ("", "| argument | option | kind | | at most |", "|---|---|---|---|---|")
     for a in contract.arguments:
         mark = " \\*" if a.authority else ""
-        size = f"{a.bytes_max:,} bytes" if a.kind in {"text", "texts", "map"} else ""
+        size = f"{a.bytes_max:,} bytes" if a.kind in {"text", "texts", "map", "json"} else ""
         yield f"| `{a.name}`{mark} | `{option(a)}` | {a.kind} | {a.help}{_default(a)} | {size} |"
     yield from ("", "\\* says where or on what the effect falls.")
 

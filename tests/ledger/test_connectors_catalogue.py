@@ -22,7 +22,7 @@ from assent.primitives.errors import Conflict
 GOLDEN = Path(__file__).parent / "golden" / "contract_digests.json"
 NAMES = [operation.contract.name for operation in BUILTIN]
 PLACE = Place(workspace="/srv/ws")
-SAMPLES = {"text": "x", "integer": 1, "boolean": True, "texts": ["x"], "map": {"x": "y"}}
+SAMPLES = {"text": "x", "integer": 1, "boolean": True, "texts": ["x"], "map": {"x": "y"}, "number": 1.5, "json": {}}
 
 
 def digests() -> dict[str, str]:

@@ -19,6 +19,7 @@ tenant = "local"         # the name under which everything here is recorded
 data = ".assent"         # database, log key, checkpoints: for Assent alone
 workspace = "workspace"  # the folder agents work in; nothing of Assent's may lie in it
 policy = "policy"        # the folder of *.cedar rules and *_tests.toml; `assent policy activate` puts them in force
+connectors = "connectors"  # the folder of connectors that were admitted; `assent connect` writes them
 
 # Who may ask. You ({person}) always may. Agents and services act on somebody's behalf.
 # Roles are what rules see as `principal in Role::"..."`.

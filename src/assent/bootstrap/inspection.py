@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from assent.bootstrap.connector_folder import ConnectorFolder
 from assent.bootstrap.inspection_machine import clock_sanity, folders, kernel, key_files, python, sandbox
 from assent.bootstrap.node import DATABASE_NAME, Node, open_node
 from assent.bootstrap.policy_folder import read_policy
@@ -46,6 +47,7 @@ async def examine(settings: Settings | AssentError, *, clock: Clock, fresh: bool
     yield Finding(name="settings", grade=Grade.OK, says=f"`{settings.file}` is in order")
     for finding in (*folders(settings), *key_files(settings.data)):
         yield finding
+    yield _connectors(settings)
     async for finding in sandbox(settings.data / "sandbox", clock=clock, fresh=fresh):
         yield finding
     record = await _record(settings, clock)
@@ -53,6 +55,20 @@ async def examine(settings: Settings | AssentError, *, clock: Clock, fresh: bool
     if record.grade is not Grade.FAIL:  # a damaged database is looked at, and not written to
         async for finding in _household(settings, clock):
             yield finding
+
+
+def _connectors(settings: Settings) -> Finding:
+    """The connectors that were admitted; what cannot be used is offered to nobody."""
+    folder = ConnectorFolder(settings.connectors)
+    broken = folder.broken()
+    if broken:
+        first = broken[0]
+        return Finding(
+            name="connectors", grade=Grade.FAIL, says=f"{len(broken)} not offered: `{first.file}`, {first.message}",
+            fix=first.hint or f"connect it again, or run `assent connect remove {first.name}`",
+        )  # fmt: skip
+    count = len(folder.admissions())
+    return Finding(name="connectors", grade=Grade.OK, says=f"{count} admitted" if count else "none but those built in")
 
 
 async def _record(settings: Settings, clock: Clock) -> Finding:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from assent.bootstrap.settings import Settings
 from assent.ledger.connectors import BUILTIN, catalogue
 from assent.ledger.contracts import OperationContract
-from assent.ledger.operations import Place
+from assent.ledger.operations import Operation, Place
 from assent.operations.rehearsals import Rehearsals
 from assent.policy.bundle import Bundle, join
 from assent.primitives.errors import Malformed
@@ -42,15 +43,15 @@ def read_tests(folder: Path) -> list[tuple[str, str]]:
     return [(path.name, _read(path)) for path in sorted(folder.glob(TESTS))]
 
 
-def contracts() -> dict[str, OperationContract]:
-    """Every operation's contract, by name."""
-    return {name: operation.contract for name, operation in catalogue(BUILTIN).items()}
+def contracts(operations: Iterable[Operation] = BUILTIN) -> dict[str, OperationContract]:
+    """The contracts of `operations`, by name."""
+    return {name: operation.contract for name, operation in catalogue(operations).items()}
 
 
-def rehearsals(settings: Settings) -> Rehearsals:
-    """The bench: policy against the built-in operations and the declared principals."""
+def rehearsals(settings: Settings, operations: Iterable[Operation] = BUILTIN) -> Rehearsals:
+    """The bench: policy against `operations` and the declared principals."""
     return Rehearsals(
-        operations=catalogue(BUILTIN),
+        operations=catalogue(operations),
         principals=settings.principals,
         place=Place(workspace=str(settings.workspace)),
     )

@@ -1,6 +1,6 @@
 """Settings: one `assent.toml`, found, read and judged whole. Every mistake is told at once, with its line.
 
-    [assent]    tenant, data, workspace, policy: the folders of this installation
+    [assent]    tenant, data, workspace, policy, connectors: the folders of this installation
     [people]    who else may answer for things here; the user of the operating system always may
     [agents]    who acts on behalf of people
     [services]  programs that do
@@ -8,8 +8,8 @@
     [hub]       where guest nodes come in
     [defaults]  as whom `assent do` asks
 
-What an agent may write and what binds it must lie apart: the workspace holds neither the policy, nor the data, nor the
-settings themselves, and lies in none of their folders. Links are followed before this is judged.
+What an agent may write and what binds it must lie apart: the workspace holds neither the policy, nor the connectors,
+nor the data, nor the settings themselves, and lies in none of their folders. Links are followed before this is judged.
 """
 
 from __future__ import annotations
@@ -35,7 +35,13 @@ FILE_NAME = "assent.toml"
 FOLDER_VARIABLE = "ASSENT_FOLDER"
 SETTINGS_BYTES_MAX = 65_536
 
-DEFAULTS = {"tenant": "local", "data": ".assent", "workspace": "workspace", "policy": "policy"}
+DEFAULTS = {
+    "tenant": "local",
+    "data": ".assent",
+    "workspace": "workspace",
+    "policy": "policy",
+    "connectors": "connectors",
+}
 KINDS = {"people": "person", "agents": "agent", "services": "service"}
 KNOWN_KEYS: dict[str, tuple[str, ...]] = {
     "assent": tuple(DEFAULTS),
@@ -59,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data: Path
     workspace: Path
     policy: Path
+    connectors: Path
     person: str
     principals: tuple[KnownPrincipal, ...]
     descriptions: Mapping[str, str]
@@ -174,6 +181,7 @@ def read_settings(path: Path, *, login: str) -> Settings:
 
 def blueprint(settings: Settings) -> Blueprint:
     """What `open_node` needs to know."""
+    from assent.bootstrap.connector_folder import ConnectorFolder
     from assent.bootstrap.node import Blueprint
 
     return Blueprint(
@@ -182,6 +190,7 @@ def blueprint(settings: Settings) -> Blueprint:
         tenants=(settings.tenant,),
         principals=settings.principals,
         declared=settings.targets,
+        operations=ConnectorFolder(settings.connectors).operations(),
     )
 
 
@@ -191,7 +200,7 @@ def _judge(document: Document, file: Path, login: str) -> Settings:
     document.only(("assent",), KNOWN_KEYS["assent"])
     document.only(("defaults",), KNOWN_KEYS["defaults"])
     principals, descriptions = _principals(document, login)
-    folders = {name: _folder(document, file.parent, name) for name in ("data", "workspace", "policy")}
+    folders = {name: _folder(document, file.parent, name) for name in ("data", "workspace", "policy", "connectors")}
     _keep_apart(document, folders, file)
     return Settings(
         file=file,
@@ -231,7 +240,7 @@ def _keep_apart(document: Document, folders: Mapping[str, Path], file: Path) -> 
     key = ("assent", "workspace")
     if file.is_relative_to(workspace) or file.resolve().is_relative_to(workspace):
         document.fault(key, f"the workspace `{workspace}` holds these settings, so an agent could change them")
-    for name in ("data", "policy"):
+    for name in ("data", "policy", "connectors"):
         folder = folders[name]
         if folder.is_relative_to(workspace):
             place = ("assent", name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Literal
@@ -9,6 +10,8 @@ from typing import Any, Literal
 import msgspec
 
 from assent.execution.attestations import ConfinementClass
+from assent.ledger.schemas import read_schema
+from assent.primitives.canonical import INTEGER_MAX, canonical
 from assent.primitives.digests import Digest, digest
 from assent.primitives.errors import Malformed
 
@@ -30,21 +33,29 @@ class Idempotency(StrEnum):
     NONE = "none"
 
 
-ArgumentKind = Literal["text", "integer", "boolean", "texts", "map"]
+ArgumentKind = Literal["text", "integer", "number", "boolean", "texts", "map", "json"]
 
 _KINDS: dict[str, str] = {
     "text": "a text",
     "integer": "a whole number",
+    "number": "a number",
     "boolean": "true or false",
     "texts": "a list of texts",
     "map": "a map of text to text",
+    "json": "a JSON value",
 }
+# What contracts did not have at first. Left out of the digest while empty, so that a contract which has no use for it
+# keeps the digest under which it was approved.
+_CAME_LATER = frozenset({"reaches", "definition", "foreign"})
+_ARGUMENT_CAME_LATER = frozenset({"schema"})
 
 
 class Argument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One argument. `authority` marks those that say where or on whom the effect falls (path, host, program, …).
 
-    `bytes_max` bounds the UTF-8 size of a text, or of each text of a list or map.
+    `bytes_max` bounds the UTF-8 size of a text, of each text of a list or map, and the canonical bytes of a JSON value.
+    `schema` says more about the value, as the JSON text of a schema in the subset of `assent.ledger.schemas`; empty:
+    nothing more is known. A JSON null is no value: it stands for an argument that is not given.
     """
 
     name: str
@@ -54,14 +65,19 @@ class Argument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     default: Any = None
     authority: bool = False
     bytes_max: int = 65_536
+    schema: str = ""
 
 
 class OperationContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one operation takes, does, may reach and needs.
 
-    `hosts` names the argument that carries the target address, or is empty when the operation reaches no host. `floor`
-    is the weakest confinement it may run under. `observer` names the read operation by which an unknown outcome of this
-    one can be settled.
+    `hosts` names the argument that carries the target address; `reaches` are the hosts (`host:port`) it reaches
+    whatever the arguments say; both are empty when it reaches none. `floor` is the weakest confinement it may run
+    under. `observer` names the read operation by which an unknown outcome of this one can be settled.
+
+    For operations that were made from somebody's description: `definition` is the digest of all that was made of it,
+    so that an approval of one definition never runs under another; and `foreign` says that the summary and the help are
+    a third party's words, to be shown as such and followed by nobody.
     """
 
     name: str
@@ -72,6 +88,14 @@ class OperationContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     floor: ConfinementClass
     hosts: str = ""
     observer: str = ""
+    reaches: tuple[str, ...] = ()
+    definition: str = ""
+    foreign: bool = False
+
+    @property
+    def reaches_hosts(self) -> bool:
+        """Whether a call of it falls on a host."""
+        return bool(self.hosts or self.reaches)
 
     @property
     def connector(self) -> str:
@@ -81,7 +105,9 @@ class OperationContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 def contract_digest(contract: OperationContract) -> Digest:
     """The digest an intent carries, so that an approval for one contract never runs under another."""
-    return digest(msgspec.json.encode(contract, order="sorted"))
+    fields = _without(msgspec.to_builtins(contract), _CAME_LATER)
+    fields["arguments"] = [_without(argument, _ARGUMENT_CAME_LATER) for argument in fields["arguments"]]
+    return digest(msgspec.json.encode(fields, order="sorted"))
 
 
 def read_arguments(contract: OperationContract, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,6 +138,10 @@ def read_arguments(contract: OperationContract, raw: Mapping[str, Any]) -> dict[
     return found
 
 
+def _without(fields: dict[str, Any], later: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value or name not in later}
+
+
 def _usage(contract: OperationContract) -> str:
     return ", ".join(f"{a.name} ({_KINDS[a.kind]}{', required' if a.required else ''})" for a in contract.arguments)
 
@@ -127,7 +157,19 @@ def _fault(argument: Argument, value: object) -> str:
             return f"`{argument.name}` is not valid Unicode"
         if size > argument.bytes_max:
             return f"`{argument.name}` is larger than {argument.bytes_max} bytes"
-    return ""
+    if argument.kind == "json":
+        fault = _json_fault(argument, value)
+        if fault:
+            return fault
+    return ", ".join(read_schema(argument.schema).faults(value, name=argument.name)) if argument.schema else ""
+
+
+def _json_fault(argument: Argument, value: object) -> str:
+    try:
+        size = len(canonical(value))
+    except Malformed as malformed:
+        return f"`{argument.name}` is not a JSON value: {malformed}"
+    return f"`{argument.name}` is larger than {argument.bytes_max} bytes" if size > argument.bytes_max else ""
 
 
 def _texts(kind: ArgumentKind, value: object) -> list[str] | None:
@@ -136,7 +178,9 @@ def _texts(kind: ArgumentKind, value: object) -> list[str] | None:
         case "text":
             return [value] if isinstance(value, str) else None
         case "integer":
-            return [] if type(value) is int and abs(value) <= 2**53 - 1 else None
+            return [] if type(value) is int and abs(value) <= INTEGER_MAX else None
+        case "number":
+            return [] if _is_number(value) else None
         case "boolean":
             return [] if isinstance(value, bool) else None
         case "texts":
@@ -144,3 +188,11 @@ def _texts(kind: ArgumentKind, value: object) -> list[str] | None:
         case "map":
             texts = [x for kv in value.items() for x in kv] if isinstance(value, dict) else None
             return texts if texts is not None and all(isinstance(x, str) for x in texts) else None
+        case "json":
+            return []
+
+
+def _is_number(value: object) -> bool:
+    if type(value) is int:
+        return abs(value) <= INTEGER_MAX
+    return isinstance(value, float) and math.isfinite(value)

@@ -103,7 +103,7 @@ class Grid:
             index, place = divmod(index, len(axis))
             chosen[name] = axis[place]
         principal, chain = chosen["who"]
-        if chosen["host"] and not self._world.offers[chosen["what"]].contract.hosts:
+        if chosen["host"] and not self._world.offers[chosen["what"]].contract.reaches_hosts:
             return None
         approval = msgspec.structs.replace(chosen["approval"], intent=chosen["intent"]) if chosen["approval"] else None
         return Call(
@@ -195,7 +195,7 @@ def _operations(rule: Rule, world: World) -> list[str]:
         wanted = _all_entities(rule, "Operation")
         reached.sort(key=lambda offer: offer.name not in wanted)
         return [offer.name for offer in reached[:VALUES_MAX]]
-    sorts = {bool(offer.contract.hosts): offer.name for offer in reversed(reached)}
+    sorts = {bool(offer.contract.reaches_hosts): offer.name for offer in reversed(reached)}
     return [sorts[sort] for sort in (True, False) if sort in sorts]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from assent.ledger.contracts import Argument, OperationContract
+from assent.primitives.canonical import Json, parse
 from assent.primitives.errors import Malformed
 
 ARGUMENTS_BYTES_MAX = 8_388_608
@@ -53,6 +54,16 @@ def read_call(
     reader = _Reader(tokens, contracts)
     reader.run()
     return reader.call(read)
+
+
+def folder_of(tokens: Sequence[str]) -> Path | None:
+    """What `--folder` says, looked for before the words are read: which operations there are depends on it."""
+    words = list(tokens[: tokens.index("--")] if "--" in tokens else tokens)
+    for place, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == "--folder":
+            return Path(value) if equals else Path(words[place + 1]) if place + 1 < len(words) else None
+    return None
 
 
 def unknown_operation(name: str, contracts: Mapping[str, OperationContract]) -> Malformed:
@@ -150,6 +161,10 @@ class _Reader:
                 _once(given, key, self._value(name, value))
             case "integer":
                 _once(given, key, _integer(name, self._value(name, value)))
+            case "number":
+                _once(given, key, _number(name, self._value(name, value)))
+            case "json":
+                _once(given, key, _json(name, self._value(name, value)))
             case "boolean":
                 _once(given, key, truth if value is None else _boolean(name, value))
             case "texts":
@@ -197,6 +212,21 @@ def _integer(name: str, text: str) -> int:
         return int(text) if text.isascii() and len(text) <= 20 else int("")
     except ValueError as error:
         raise _usage(f"`--{name} {text[:40]}` is not a whole number", f"write `--{name} 10`") from error
+
+
+def _number(name: str, text: str) -> float:
+    found = _json(name, text)
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise _usage(f"`--{name} {text[:40]}` is not a number", f"write `--{name} 1.5`")
+    return found
+
+
+def _json(name: str, text: str) -> Json:
+    try:
+        return parse(text.encode(), bytes_max=ARGUMENTS_BYTES_MAX)
+    except Malformed as malformed:
+        hint = f"""write `--{name} '{{"a": 1}}'`; a text stands in quotes of its own"""
+        raise _usage(f"`--{name}` is not JSON: {malformed.message}", hint) from malformed
 
 
 def _boolean(name: str, text: str) -> bool:

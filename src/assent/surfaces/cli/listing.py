@@ -54,6 +54,13 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("recover", f"{_HERE}.upkeep:recover", "look at effects whose outcome is unknown"),
         Command("attest", f"{_HERE}.upkeep:attest", "settle an unknown effect on your word"),
     ),
+    "Connect": (
+        Command("connect openapi", f"{_HERE}.connect:openapi", "make a connector of an OpenAPI description"),
+        Command("connect list", f"{_HERE}.connect:shelf", "list the connectors that were admitted"),
+        Command("connect show", f"{_HERE}.connect:show", "show one connector, and rules for it"),
+        Command("connect classify", f"{_HERE}.connect:classify", "say what an operation does to the world"),
+        Command("connect remove", f"{_HERE}.connect:remove", "remove a connector"),
+    ),
     "Govern": (
         Command("policy check", f"{_HERE}.policies:check", "check the policy files"),
         Command("policy test", f"{_HERE}.policies:run_tests", "run the policy tests"),

@@ -25,9 +25,11 @@ from assent.surfaces.cli.running import Ended, finish, of_bug, of_system, parse
 from assent.surfaces.cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from assent.bootstrap.connector_folder import ConnectorFolder
     from assent.bootstrap.settings import Settings
     from assent.execution.outcomes import StreamEvent
     from assent.ledger.contracts import OperationContract
+    from assent.operations.connecting import Connecting
     from assent.operations.health import Finding
     from assent.operations.rehearsals import Rehearsals
     from assent.operations.verification import Verification
@@ -91,6 +93,7 @@ class Counter:
         self._terminal = terminal
         self._clock = clock
         self._folder: Path | None = None
+        self._told_broken = False
 
     @property
     def json(self) -> bool:
@@ -117,6 +120,7 @@ class Counter:
         from assent.bootstrap.node import open_node
         from assent.bootstrap.settings import blueprint
 
+        self._note_broken()
         async with open_node(blueprint(self.place), clock=self._clock) as node:
             await self._note_unknown(node)
             if drift:
@@ -125,17 +129,41 @@ class Counter:
             if node.anchors.fault:
                 self.note(f"checkpoints are not kept: {node.anchors.fault}; run `assent doctor`")
 
+    @cached_property
+    def shelf(self) -> ConnectorFolder:
+        """The admitted connectors."""
+        from assent.bootstrap.connector_folder import ConnectorFolder
+
+        return ConnectorFolder(self.place.connectors)
+
     def contracts(self) -> Mapping[str, OperationContract]:
-        """Every operation's contract, by name."""
+        """Every operation's contract, by name; outside an installation those that come with Assent."""
         from assent.bootstrap.policy_folder import contracts
 
-        return contracts()
+        try:
+            operations = self.shelf.operations()
+        except AssentError:
+            return contracts()  # there are no settings, or none that can be read: whoever needs them will say so
+        self._note_broken()
+        return contracts(operations)
 
     def rehearsals(self) -> Rehearsals:
         """Policy's answers without doing anything."""
         from assent.bootstrap.policy_folder import rehearsals
 
-        return rehearsals(self.place)
+        self._note_broken()
+        return rehearsals(self.place, self.shelf.operations())
+
+    def connecting(self) -> Connecting:
+        """What makes and keeps connectors."""
+        from assent.bootstrap.connector_folder import BUILTIN_NAMES
+        from assent.operations.connecting import Connecting
+
+        return Connecting(shelf=self.shelf, by=self.place.person, builtin=BUILTIN_NAMES, now_ms=self._clock.now_ms)
+
+    def confirm(self, question: str) -> bool:
+        """Ask whoever sits at the terminal."""
+        return self._terminal.confirm(question)
 
     def policy_text(self) -> PolicyText:
         """The policy files, joined."""
@@ -201,6 +229,13 @@ class Counter:
     def raw(self, data: bytes) -> None:
         """Write bytes to stdout as they are."""
         self._terminal.raw(data)
+
+    def _note_broken(self) -> None:
+        """Say once which connectors cannot be used."""
+        if not self._told_broken:
+            self._told_broken = True
+            for one in self.shelf.broken():
+                self.note(f"the connector `{one.name}` is not offered: {one.file}, {one.message}")
 
     async def _note_unknown(self, node: House) -> None:
         unknown = await node.timelines.unknown(self.place.tenant)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from assent.execution.outcomes import StreamEvent
     from assent.ledger.contracts import OperationContract
     from assent.operations.checkpoints import Checkpoints
+    from assent.operations.connecting import Connecting
     from assent.operations.executions import Executions
     from assent.operations.gate import Gate
     from assent.operations.health import Finding
@@ -169,6 +170,14 @@ class Desk(Protocol):
 
     def contracts(self) -> Mapping[str, OperationContract]:
         """Every operation's contract, by name."""
+        ...
+
+    def connecting(self) -> Connecting:
+        """What makes, admits, shows and classifies connectors."""
+        ...
+
+    def confirm(self, question: str) -> bool:
+        """Ask whoever sits at the terminal. Raises: Refused: `confirmation_needed`: nobody sits there."""
         ...
 
     def rehearsals(self) -> Rehearsals:

@@ -10,7 +10,7 @@ from typing import TextIO
 
 import msgspec
 
-from assent.primitives.errors import AssentError
+from assent.primitives.errors import AssentError, Refused
 from assent.surfaces.cli.escapes import Screen
 from assent.surfaces.cli.paper import Paper
 from assent.surfaces.cli.ports import Said
@@ -120,6 +120,17 @@ class Terminal:
             if self._open_lines.get(stream):
                 self._show(stream, "\n")
         return bool(self._open_lines)
+
+    def confirm(self, question: str) -> bool:
+        """Ask whoever sits here; anything but a yes is a no.
+
+        Raises:
+            Refused: `confirmation_needed`.
+        """
+        if self.json or sys.stdin is None or not sys.stdin.isatty() or not self._err.is_terminal:
+            raise Refused("confirmation_needed", "nobody is here to confirm it", hint="look at it, then say --yes")
+        self._err.write(f"{question} [y/N] ")
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     @property
     def fault(self) -> str:

@@ -13,8 +13,8 @@ from cyclopts import Parameter
 from assent.ledger.contracts import Argument, EffectClass, Idempotency, OperationContract
 from assent.ledger.effects import EffectState
 from assent.operations.wishes import Answer, Wish
-from assent.primitives.errors import Conflict, Malformed
-from assent.surfaces.cli.arguments import ARGUMENTS_BYTES_MAX, Call, option, read_call, unknown_operation
+from assent.primitives.errors import Conflict, Malformed, NotFound
+from assent.surfaces.cli.arguments import ARGUMENTS_BYTES_MAX, Call, folder_of, option, read_call, unknown_operation
 from assent.surfaces.cli.exits import OF_STATE
 from assent.surfaces.cli.options import Common
 from assent.surfaces.cli.paper import Paper, Span, Tone
@@ -22,7 +22,10 @@ from assent.surfaces.cli.ports import Desk, House, Said
 from assent.surfaces.cli.telling.answers import tell_answer
 from assent.surfaces.cli.telling.calls import call_line, outputs
 
-_METAVARS = {"text": "TEXT", "integer": "NUMBER", "boolean": "", "texts": "TEXT …", "map": "KEY=VALUE …"}
+_METAVARS = {
+    "text": "TEXT", "integer": "NUMBER", "number": "NUMBER", "boolean": "", "texts": "TEXT …", "map": "KEY=VALUE …",
+    "json": "JSON",
+}  # fmt: skip
 _ABOUT = {
     "do": "Perform one operation: it is decided, recorded, carried out confined, and recorded again.",
     "policy explain": "Say what the policy files make of one call, rule by rule. Nothing is recorded or carried out.",
@@ -44,6 +47,7 @@ async def do(*tokens: str, desk: Annotated[Desk, Parameter(parse=False)]) -> Sai
 
     Example: assent do shell.run -- python3 -V
     """
+    desk.use(Common(json=desk.json, folder=folder_of(tokens)))
     call = read_call(tokens, contracts=desk.contracts(), read=read_bytes)
     desk.use(Common(json=call.json, folder=call.folder))
     if call.help or not call.operation:
@@ -59,16 +63,30 @@ async def do(*tokens: str, desk: Annotated[Desk, Parameter(parse=False)]) -> Sai
 
 
 async def operations(
+    connector: str = "",
+    /,
     *,
     common: Common | None = None,
     desk: Annotated[Desk, Parameter(parse=False)],
 ) -> Said:
     """List the operations that connectors offer.
 
-    Example: assent operations --json
+    Example: assent operations files
+
+    Parameters
+    ----------
+    connector
+        Only those of this connector.
     """
     desk.use(common)
     contracts = desk.contracts()
+    if connector:
+        names = sorted({contract.connector for contract in contracts.values()})
+        contracts = {name: contract for name, contract in contracts.items() if contract.connector == connector}
+        if not contracts:
+            raise NotFound(
+                "connector_unknown", f"there is no connector `{connector[:60]}`", hint=f"there are {', '.join(names)}"
+            )
     return Said(
         document={"operations": [msgspec.to_builtins(contract) for contract in contracts.values()]},
         tell=lambda paper: _tell_operations(paper, contracts),

@@ -9,7 +9,7 @@ import msgspec
 from cyclopts import Parameter
 
 from assent.primitives.errors import Malformed, NotFound
-from assent.surfaces.cli.arguments import read_call
+from assent.surfaces.cli.arguments import folder_of, read_call
 from assent.surfaces.cli.commands.perform import help_for, read_bytes, wish_of
 from assent.surfaces.cli.exits import Exit
 from assent.surfaces.cli.options import Common
@@ -79,6 +79,7 @@ async def explain(*tokens: str, desk: Annotated[Desk, Parameter(parse=False)]) -
 
     Example: assent policy explain files.delete --path notes.txt
     """
+    desk.use(Common(json=desk.json, folder=folder_of(tokens)))
     call = read_call(tokens, contracts=desk.contracts(), read=read_bytes)
     desk.use(Common(json=call.json, folder=call.folder))
     if call.help or not call.operation:
