@@ -43,5 +43,13 @@ class Targets:
         if here and (obligations.accept is None or not runs_code(order)):
             return Placement(target=LOCAL, floor=obligations.floor), ()
         asked_of = [one for one in self._targets.values() if asked in ("", one.name)]
-        found = await asyncio.gather(*(one.describe() for one in asked_of))
+        found = await asyncio.gather(*(_described(one, order) for one in asked_of))
         return place(obligations, asked=asked, targets=found, now_ms=self._clock.now_ms())
+
+
+async def _described(target: Target, order: Order) -> Descriptor:
+    """What `target` was found to be; one without a lane for `order` need not be asked."""
+    if target.lane(order) is None:
+        kind = type(order).__name__.removesuffix("Order").lower()
+        return Descriptor(name=target.name, kind="local", reason=f"it has no lane for {kind} orders")
+    return await target.describe()
