@@ -32,11 +32,12 @@ from assent.execution import exchanges, headers
 from assent.execution.adapters.http.journeys import Journey
 from assent.execution.adapters.http.trips import OnHead, Trip
 from assent.execution.adapters.http.uploads import UploadFile
+from assent.execution.adapters.wires.plans import CONNECT_MS, RoadPlan
 from assent.execution.adapters.wires.taking import Taker
 from assent.execution.attestations import ConfinementClass
 from assent.execution.bodies import Unpacker
 from assent.execution.exchanges import Judgement
-from assent.execution.hosts import allow_list, check_proxy
+from assent.execution.hosts import allow_list
 from assent.execution.orders import HttpOrder, Order
 from assent.execution.outcomes import Ending, Outcome
 from assent.execution.ports import Artefacts, OnEvent, Steering
@@ -81,14 +82,13 @@ class HttpLane:
         tls: TlsSettings | ssl.SSLContext | None = None,
         tls_named: Mapping[str, TlsSettings] | None = None,
         proxy: str = "",
-        connect_ms: int = 10_000,
+        connect_ms: int = CONNECT_MS,
         backoff: Backoff | None = None,
     ) -> None:
         self._clock, self._entropy, self._artefacts = clock, entropy, artefacts
-        self._resolver, self._tls, self._tls_named = resolver, tls, tls_named
-        self._proxy, self._connect_ms = check_proxy(proxy), connect_ms
+        self._plan = RoadPlan(resolver=resolver, tls=tls, tls_named=tls_named, proxy=proxy, connect_ms=connect_ms)
         self._backoff = backoff or Backoff()
-        self._wires: tuple[Roads, Connections] | None = None
+        self._connections: Connections | None = None
 
     async def carry(
         self,
@@ -125,8 +125,8 @@ class HttpLane:
 
     async def close(self) -> None:
         """Close the idle connections. Idempotent."""
-        if self._wires is not None:
-            await self._wires[1].close()
+        if self._connections is not None:
+            await self._connections.close()
 
     async def _bounded(self, journey: Journey, taker: Taker) -> Judgement:
         wall_ms = journey.order.limits.wall_ms
@@ -215,16 +215,11 @@ class HttpLane:
         return None
 
     def _wiring(self) -> tuple[Roads, Connections]:
-        if self._wires is None:
-            from assent.execution.adapters.wires.roads import Roads  # noqa: PLC0415 (loads anyio)
+        if self._connections is None:
             from assent.execution.adapters.wires.wire import Connections  # noqa: PLC0415 (loads httpcore2)
 
-            roads = Roads(
-                resolver=self._resolver, tls=self._tls, named=self._tls_named, proxy=self._proxy,
-                connect_ms=self._connect_ms,
-            )  # fmt: skip
-            self._wires = roads, Connections()
-        return self._wires
+            self._connections = Connections()
+        return self._plan.roads(), self._connections
 
 
 def _body(journey: Journey, trip: Trip) -> tuple[bytes | AsyncIterator[bytes], int]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from assent.execution.outcomes import StreamEvent
 from assent.execution.ports import OnEvent, Steering
+from assent.execution.steering import EndInput
 
 PIECE_BYTES_MAX = 65_536
 
@@ -19,6 +22,14 @@ class Taker:
         """Wait until a piece may be handed up."""
         if self._steering is not None and not self._steering.has_room():
             await self._steering.room()
+
+    async def input_ended(self) -> None:
+        """Wait until the asker ends the input; for ever when nobody is there to end it. Other words mean nothing."""
+        if self._steering is None:
+            await asyncio.get_running_loop().create_future()
+            return
+        while not isinstance(await self._steering.word(), EndInput):
+            pass
 
     async def hand_up(self, stream: str, data: bytes) -> None:
         """Hand up one piece of at most 64 KiB."""
