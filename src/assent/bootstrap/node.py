@@ -21,9 +21,10 @@ from assent.execution.adapters.http import HttpLane
 from assent.execution.adapters.jsonrpc import RpcLane
 from assent.execution.adapters.local import LocalTarget
 from assent.execution.adapters.process import ProcessLane
+from assent.execution.adapters.sse import SseLane
 from assent.execution.carry import Executor
 from assent.execution.grants import GrantGate
-from assent.execution.orders import FileOrder, HttpOrder, ProcessOrder, RpcOrder
+from assent.execution.orders import FileOrder, HttpOrder, ProcessOrder, RpcOrder, SseOrder
 from assent.execution.ports import Lane, Target
 from assent.execution.seals import SealKey
 from assent.ledger.adapters.sqlite import SqliteLedger
@@ -235,6 +236,7 @@ def own_targets(clock: Clock, entropy: Entropy, data: Path, lanes: Mapping[type,
         RpcOrder: RpcLane(clock=clock, entropy=entropy, process=process, http=http, artefacts=artefacts),
         ProcessOrder: process,
         HttpOrder: http,
+        SseOrder: SseLane(clock=clock, entropy=entropy, artefacts=artefacts),
         FileOrder: FileLane(clock=clock),
     }
     return [LocalTarget(lanes=own, clock=clock, probe=process.offers)]

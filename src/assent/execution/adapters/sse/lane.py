@@ -118,7 +118,7 @@ class SseLane:
             if not deadline.expired():
                 raise
             message = f"it was not over within {order.limits.wall_ms} ms"
-            return _failed("wall_limit", message, limit="wall_ms")
+            return failed("wall_limit", message, limit="wall_ms")
         return _WELL if work.cancelled() else work.result()
 
     async def _listen(self, listening: Listening, taker: Taker) -> Judgement:
@@ -160,14 +160,14 @@ class SseLane:
                 code = "redirect_refused"
             if here and not here[-1].status:
                 here[-1].verdict = error.code
-            return _failed(code, str(error))
+            return failed(code, str(error))
         except Unavailable as error:
             if error.code == "unreachable":
                 listening.hops[-1].verdict = error.code
             code = error.code if error.code in _OWN_CODES else "cut_short"
             if error.code in {"too_much", "head_too_long"}:
                 code = "output_limit"
-            return _failed(code, str(error), limit=_LIMIT_OF.get(error.code, ""))
+            return failed(code, str(error), limit=_LIMIT_OF.get(error.code, ""))
 
     async def _travel(self, listening: Listening, taker: Taker, number: int) -> Judgement:
         """One connection, redirects included."""
@@ -267,7 +267,7 @@ async def _kept(listening: Listening, judgement: Judgement) -> Judgement:
     try:
         await asyncio.to_thread(listening.transcript.finish)
     except OSError as error:
-        return _failed("artefact_failed", f"the events cannot be kept: {error.strerror or error}")
+        return failed("artefact_failed", f"the events cannot be kept: {error.strerror or error}")
     return judgement
 
 
@@ -288,10 +288,10 @@ def _no_stream(response: httpcore2.Response) -> Judgement | None:
     if response.status == 204:
         return _WELL
     if response.status != 200:
-        return _failed("http_status", f"the server answered {response.status}")
+        return failed("http_status", f"the server answered {response.status}")
     kind = (headers.field(response.headers, b"content-type") or b"").partition(b";")[0].strip().lower()
     if kind != b"text/event-stream":
-        return _failed("not_events", "the answer is no stream of events")
+        return failed("not_events", "the answer is no stream of events")
     return None
 
 
@@ -302,7 +302,8 @@ def _followed(url: Url, location: bytes) -> Url:
         raise Refused("redirect_refused", error.message, hint=error.hint) from error
 
 
-def _failed(code: str, message: str, *, limit: str = "") -> Judgement:
+def failed(code: str, message: str, *, limit: str = "") -> Judgement:
+    """How it ended when it did not end well."""
     if code == "redirect_refused" and "more than" in message:
         limit = "redirects_max"
     return Judgement(ending=Ending.FAILED, code=code, message=message, limit=limit)
