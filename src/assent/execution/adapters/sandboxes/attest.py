@@ -53,13 +53,19 @@ _OWN_WRITABLE = ("/tmp", "/dev/shm", "/proc")  # noqa: S108 - inside the sandbox
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sandbox is compared with."""
+    """What a sandbox is compared with.
+
+    `root` is the folder of the host that is its root, where that is no tmpfs; `given` are the variables its builder had
+    to set.
+    """
 
     order: ProcessOrder
     image: Image
     uid: int
     own_namespaces: dict[str, str]
     program_digest: Digest
+    root: str = ""
+    given: frozenset[bytes] = frozenset()
 
 
 def own_namespaces() -> dict[str, str]:
@@ -81,7 +87,7 @@ def sandbox(launch: Launch, expected: Expected) -> dict[str, Property]:
         properties["process-namespace"].known is Known.OBSERVED and properties["private-root"].known is Known.OBSERVED,
     )
     properties["limits"] = limits(pid, resource_limits(expected.order.limits))
-    properties["environment"] = environment(pid)
+    properties["environment"] = environment(pid, given=expected.given)
     properties["tree-death"] = _tree_death(launch, status)
     properties["landlock"] = landlock_property(expected.image.landlock_abi)
     if expected.order.pty is not None:
@@ -120,10 +126,10 @@ def privileges(status: dict[str, str]) -> dict[str, Property]:
 
 
 def user(status: dict[str, str], pid: str, uid: int) -> Property:
-    """The kernel's uid of the process: the expected one in all four places, not root, mapped to itself alone."""
+    """The kernel's uid of the process: the expected one in all four places, not root, and alone in its map."""
     uids = status.get("Uid", "").split()
     mapped = _read(pid, "uid_map").split()
-    held = uid > 0 and uids == [str(uid)] * 4 and mapped == [str(uid), str(uid), "1"]
+    held = uid > 0 and uids == [str(uid)] * 4 and mapped[1:] == [str(uid), "1"]
     return _seen(f"uid {uids[0] if uids else '?'}", held)
 
 
@@ -144,11 +150,11 @@ def limits(pid: str, wanted: Mapping[str, int]) -> Property:
     return _seen(" ".join(f"{name[7:].lower()}={value}" for name, value in found.items()), held)
 
 
-def environment(pid: str) -> Property:
-    """What the waiting process carries of anybody's environment: nothing."""
+def environment(pid: str, *, given: frozenset[bytes] = frozenset()) -> Property:
+    """What the waiting process carries of anybody's environment: nothing, but what we have `given` (`NAME=value`)."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
-            names = {entry.partition(b"=")[0] for entry in file.read().split(b"\0") if entry}
+            names = {entry.partition(b"=")[0] for entry in file.read().split(b"\0") if entry and entry not in given}
     except OSError:
         return Property(value="unreadable", known=Known.ABSENT)
     inherited = names - _HARMLESS_NAMES
@@ -176,15 +182,16 @@ def _namespaces(pid: str, own: dict[str, str]) -> dict[str, Property]:
 
 def _mounts(pid: str, expected: Expected) -> dict[str, Property]:
     """The private root and what files it shows, from the mount table."""
-    table = [_mount_line(line) for line in _read(pid, "mountinfo").splitlines()]
-    root_ok = any(path == "/" and kind == "tmpfs" and "ro" in options for path, options, kind in table)
+    table = [_mount_line(line, by_folder=bool(expected.root)) for line in _read(pid, "mountinfo").splitlines()]
+    wanted = expected.root or "tmpfs"
+    root_ok = any(path == "/" and "ro" in options and origin == wanted for path, options, origin in table)
     workspace = os.path.normpath(expected.order.workspace)
     writable = {*_OWN_WRITABLE, *([workspace] if expected.order.workspace_writable else [])}
     may_write = dict.fromkeys([*expected.image.system, workspace], False) | dict.fromkeys(["/dev", *writable], True)
     wrong = [path for path, options, _ in table if path != "/" and not _foreseen(path, options, may_write)]
     said = f"{len(table)} mounts, writable: {', '.join(sorted(writable))}"
     return {
-        "private-root": _seen("read-only tmpfs" if root_ok else "not private", root_ok),
+        "private-root": _seen(f"read-only {wanted}" if root_ok else "not private", root_ok),
         "files": _seen(said if not wrong else f"unexpected mounts: {wrong}"[:500], root_ok and not wrong),
     }
 
@@ -195,10 +202,11 @@ def _foreseen(path: str, options: list[str], may_write: dict[str, bool]) -> bool
     return bool(above) and ("ro" in options or may_write[max(above, key=len)])
 
 
-def _mount_line(line: str) -> tuple[str, list[str], str]:
+def _mount_line(line: str, *, by_folder: bool) -> tuple[str, list[str], str]:
+    """The place of a mount, its options, and its file system's kind, or the folder within that (`by_folder`)."""
     fields = line.split(" ")
-    path = _OCTAL.sub(lambda found: chr(int(found[1], 8)), fields[4])
-    return path, fields[5].split(","), fields[fields.index("-") + 1]
+    folder, path = (_OCTAL.sub(lambda found: chr(int(found[1], 8)), one) for one in fields[3:5])
+    return path, fields[5].split(","), folder if by_folder else fields[fields.index("-") + 1]
 
 
 def _network(pid: str, namespace: Property) -> Property:

@@ -7,7 +7,10 @@ limit counts all tasks of the user, so the order's share is set on top of what r
 from __future__ import annotations
 
 import os
+import stat
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from assent.execution.adapters.sandboxes.image import Workspace, resource_limits
 from assent.execution.orders import ProcessOrder
@@ -35,6 +38,37 @@ def owner(workspace: Workspace) -> tuple[int, int]:
 def limits_beside(order: ProcessOrder, uid: int) -> dict[str, int]:
     """The order's resource limits, its processes on top of those that `uid` has already."""
     return {**resource_limits(order.limits), "RLIMIT_NPROC": sum(_tasks_of(uid)) + order.limits.processes_max + 1}
+
+
+def reaches(who: tuple[int, int], path: str) -> bool:
+    """Whether that user, without further groups, may walk to `path` and read what it is (a folder: enter it)."""
+    real = os.path.realpath(path)
+    steps = [*reversed(Path(real).parents), Path(real)]
+    try:
+        return all(_opens(who, os.stat(step)) for step in steps)
+    except OSError:
+        return False
+
+
+def interpreter_for(who: tuple[int, int]) -> str:
+    """An interpreter which that user can start: this one, or the system's.
+
+    Raises:
+        Unavailable: neither can be reached.
+    """
+    for path in (sys.executable, "/usr/bin/python3"):
+        if path and reaches(who, path):
+            return path
+    raise Unavailable(
+        "sandbox_failed", f"the user `{who[0]}` can start neither `{sys.executable}` nor the system's python",
+        hint="install Assent outside of a closed home, or run it as an ordinary user",
+    )  # fmt: skip
+
+
+def _opens(who: tuple[int, int], found: os.stat_result) -> bool:
+    shift = 6 if found.st_uid == who[0] else 3 if found.st_gid == who[1] else 0
+    needed = 5 if stat.S_ISREG(found.st_mode) else 1
+    return found.st_mode >> shift & needed == needed
 
 
 def _tasks_of(uid: int) -> Iterable[int]:

@@ -51,7 +51,7 @@ _IN_CONTAINER = Sign(
 def explained(name: str, reason: str, hint: str, *, root: Path = Path("/")) -> tuple[str, str]:
     """The reason with the setting behind it when there is one, and what to do. `root`: where /proc lies."""
     sign = next((one for one in SIGNS if _reads(root, one)), None) if name in _NEEDS_NAMESPACES else None
-    if sign is None and name in _NEEDS_NAMESPACES and not hint and _in_container(root):
+    if sign is None and name == "namespaces" and not hint and _in_container(root):
         sign = _IN_CONTAINER
     if sign is None:
         return reason, hint

@@ -39,7 +39,7 @@ _KILL, _ALLOW, _ERRNO = 0x80000000, 0x7FFF0000, 0x00050000
 _EPERM, _ENOSYS = _ERRNO | 1, _ERRNO | 38
 _LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_GREATER, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x25, 0x45, 0x06
 
-_NAMESPACE_FLAGS = 0x7E020000  # all CLONE_NEW* that clone(2) takes
+NAMESPACE_FLAGS = 0x7E020000  # all CLONE_NEW* that clone(2) takes
 _SET_ID_BITS = 0o6000
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _UNCONNECTED = 0b10  # in the type of a socket: set for SOCK_DGRAM and SOCK_RAW, not for SOCK_STREAM and SOCK_SEQPACKET
@@ -76,7 +76,8 @@ _DENIED = {
         "lookup_dcookie": 18, "nfsservctl": 42, "vhangup": 58,
     },
 }  # fmt: skip
-_ABSENT = {  # clone3, openat2, memfd_create, shmget, msgget
+_ABSENT_NAMES = ("clone3", "openat2", "memfd_create", "shmget", "msgget")
+_ABSENT = {
     "x86_64": (435, 437, 319, 29, 68),
     "aarch64": (435, 437, 279, 194, 186),
 }
@@ -116,6 +117,11 @@ def assemble(machine: str = syscalls.MACHINE) -> bytes:
     return b"".join(struct.pack("=HBBI", *one) for one in program)
 
 
+def named_refusals(machine: str) -> tuple[list[str], list[str]]:
+    """The calls the filter refuses whatever their arguments, by name: with EPERM, and with ENOSYS."""
+    return [*_DENIED_EVERYWHERE, *_DENIED[machine]], list(_ABSENT_NAMES)
+
+
 def refusing(
     numbers: Iterable[int], *, of_others: Iterable[int] = (), by_path: Mapping[int, int] | None = None
 ) -> bytes:
@@ -152,7 +158,7 @@ def _prologue(machine: str) -> list[_Instruction]:
 
 def _guards(machine: str) -> list[_Instruction]:
     calls = _GUARDED[machine]
-    program = _guard(calls["clone"], 0, [(_JUMP_ANY_BIT, 0, 1, _NAMESPACE_FLAGS), (_RETURN, 0, 0, _EPERM)])
+    program = _guard(calls["clone"], 0, [(_JUMP_ANY_BIT, 0, 1, NAMESPACE_FLAGS), (_RETURN, 0, 0, _EPERM)])
     unix = [(_JUMP_EQUAL, 1, 0, socket.AF_UNIX), (_RETURN, 0, 0, _EPERM), _load(16 + 8 * 1)]
     program += _guard(calls["socketpair"], 0, [*unix, (_JUMP_ANY_BIT, 0, 1, _UNCONNECTED), (_RETURN, 0, 0, _EPERM)])
     refuse_terminal = [(_JUMP_EQUAL, 1, 0, _TIOCSTI), (_JUMP_EQUAL, 0, 1, _TIOCLINUX), (_RETURN, 0, 0, _EPERM)]

@@ -12,6 +12,7 @@ import msgspec
 
 from assent.execution.adapters.sandboxes.bubblewrap import Bubblewrap
 from assent.execution.adapters.sandboxes.confined import Confined
+from assent.execution.adapters.sandboxes.container import Container
 from assent.execution.adapters.sandboxes.image import Image
 from assent.execution.adapters.sandboxes.launches import Mechanism
 from assent.execution.adapters.sandboxes.local_weak import LocalWeak
@@ -20,12 +21,13 @@ from assent.execution.adapters.sandboxes.owners import NOBODY
 from assent.execution.adapters.sandboxes.remedies import explained
 from assent.execution.adapters.sandboxes.streams import Streams
 from assent.execution.adapters.sandboxes.supervision import kill_and_prove
+from assent.execution.adapters.sandboxes.user_kernel import UserKernel
 from assent.execution.attestations import Attestation, ConfinementClass
 from assent.execution.orders import ProcessOrder
 from assent.execution.targets import Offer
 from assent.primitives.errors import AssentError
 
-MechanismName = Literal["namespaces", "confined", "bubblewrap", "local-weak"]
+MechanismName = Literal["namespaces", "confined", "bubblewrap", "container", "user-kernel", "local-weak"]
 
 
 class Way(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +42,8 @@ WAYS: dict[str, Way] = {
     "namespaces": Way(build=lambda image: Namespaces(image=image), reaches=ConfinementClass.NAMESPACED),
     "confined": Way(build=lambda image: Confined(image=image), reaches=ConfinementClass.CONFINED),
     "bubblewrap": Way(build=lambda image: Bubblewrap(image=image), reaches=ConfinementClass.NAMESPACED),
+    "container": Way(build=lambda image: Container(image=image), reaches=ConfinementClass.CONTAINER),
+    "user-kernel": Way(build=lambda image: UserKernel(image=image), reaches=ConfinementClass.USER_KERNEL),
     "local-weak": Way(build=lambda image: LocalWeak(image=image), reaches=ConfinementClass.LOCAL_WEAK),
 }
 
@@ -58,7 +62,7 @@ async def tried(name: str, image: Image) -> tuple[Mechanism | None, Offer]:
 
 def refused(name: str, error: Exception) -> Offer:
     """The offer of a mechanism that does not work: why, and what would mend it."""
-    reason, fix = explained(name, str(error), getattr(error, "hint", ""))
+    reason, fix = explained(name, getattr(error, "message", str(error)), getattr(error, "hint", ""))
     return Offer(mechanism=name, works=False, reason=reason, fix=fix)
 
 

@@ -2,8 +2,8 @@
 
 A zero return code proves nothing, so every attack has a witness where it can have one: a canary file, live listeners
 that count their visitors, a victim process that must stay alive, a scan of /proc for a daemon that must be gone. The
-result is kept under the state folder, keyed by everything it depends on: kernel, boot, user, the sources of the
-sandbox, the limits used.
+result is kept under the state folder, keyed by everything it depends on: kernel, boot, user, security modules, the
+sources of the sandbox, the programs that build one, the limits used.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ from assent.primitives.errors import Unavailable
 
 LIMITS = Limits(wall_ms=20_000, memory_bytes_max=134_217_728, processes_max=24, cpu_s_max=10, file_bytes_max=16_777_216)
 _CARRY = Callable[[ProcessOrder], Awaitable[Outcome]]
+# What builds sandboxes beside ourselves, and what the kernel guards with: a result holds for just these.
+BUILDERS = ("bwrap", "runc", "crun", "runsc", "qemu-system-x86_64")
+_SECURITY_MODULES = "/sys/kernel/security/lsm"
 # What each attack is about: the property that it confirms or breaks.
 PROPERTY_OF = {
     "read_canary": "files", "write_canary": "files", "follow_link": "files",
@@ -124,6 +127,8 @@ def node_key(mechanism: str) -> Digest:
         sources.hexdigest(),
         sys.version,
         repr(LIMITS),
+        _text(_SECURITY_MODULES),
+        *map(_version, BUILDERS),
     ]
     return digest("\n".join(facts).encode())
 
@@ -260,6 +265,20 @@ def _own(path: Path, uid: int) -> None:
 
 def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def _version(program: str) -> str:
+    """Which file a program on PATH is, and of when: another one is another sandbox."""
+    found = shutil.which(program)
+    facts = os.stat(found) if found else None
+    return f"{found} {facts.st_size} {facts.st_mtime_ns}" if facts else "none"
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def _file(state_dir: Path, mechanism: str) -> Path:

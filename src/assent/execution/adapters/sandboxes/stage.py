@@ -23,7 +23,7 @@ import sys
 import time
 from typing import NoReturn
 
-from . import fence, jail, seccomp, spawner, syscalls, warden
+from . import fence, jail, kernels, seccomp, spawner, syscalls, warden
 from .arrivals import Spec, Streams, fail
 
 _FIXPOINT_PASSES_MAX = 1000
@@ -37,6 +37,10 @@ def main(arguments: list[str]) -> None:
             os.set_inheritable(fd, False)
         spec = streams.spec()
         if arguments[0] == "jailed":
+            for path, mode in spec.get("homes_inside", ()):
+                os.mkdir(path, mode)
+            if "kernel" in spec:
+                streams.gate.send(kernels.word())
             jail.restrict(spec, seccomp.assemble())
             warden.split(spec, streams)
         if spec["drop_to"] is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import marshal
 import os
 import subprocess
@@ -31,10 +32,13 @@ async def start_stage(
     *,
     wrap: Callable[[list[str]], list[str]] = lambda command: command,
     pass_fds: tuple[int, ...] = (),
+    user: tuple[int, int] | None = None,
+    above: int = 0,
 ) -> Stage:
     """Start the stage, its command rewritten by `wrap`, and wait until the program is ready.
 
-    The process is started from the event loop's own thread: a parent-death signal follows the thread that forked.
+    The process is started from the event loop's own thread: a parent-death signal follows the thread that forked. It
+    is `user`'s when that is given. No descriptor of the stage has a number below `above`.
 
     Raises:
         Unavailable: it failed to build; nothing of the order has run.
@@ -42,16 +46,21 @@ async def start_stage(
     gate = Gate()
     memory = sealed_memory(marshal.dumps(spec))
     inner = [memory, gate.inner.fileno(), *streams.inner]
+    lifted = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above) for fd in inner] if above else []
+    inner = lifted or inner
+    uid, gid = user or (None, None)
     try:
         process = subprocess.Popen(  # noqa: ASYNC220 - see above
             wrap(python_command("stage", mode, *map(str, inner))), env={}, cwd="/", pass_fds=(*inner, *pass_fds),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+            user=uid, group=gid, extra_groups=[] if user else None,
         )  # fmt: skip
     except OSError as error:
         gate.close()
         raise Unavailable("sandbox_failed", f"the sandbox could not be started: {error.strerror}") from error
     finally:
-        os.close(memory)
+        for fd in (memory, *lifted):
+            os.close(fd)
     gate.handed_over()
     streams.handed_over()
     try:
