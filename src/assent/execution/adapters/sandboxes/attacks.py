@@ -26,7 +26,7 @@ _PTRACE, _UNSHARE, _MOUNT, _BPF, _KEYCTL = (117, 97, 40, 280, 219) if _ARM else 
 _IO_URING_SETUP = 425
 _CLONE_NEWUSER, _PTRACE_ATTACH, _TIOCSTI = 0x10000000, 16, 0x5412
 _SECONDS = 0.2
-_ATTEMPTS_MAX = 400
+ATTEMPTS_MAX = 400
 _libc = ctypes.CDLL(None, use_errno=True)
 
 Target = dict[str, Any]
@@ -167,7 +167,7 @@ def fork_bomb(target: Target) -> bool:
     """Fork until refused; more processes than the limit means it does not hold."""
     children: list[int] = []
     with contextlib.suppress(OSError):
-        while len(children) < _ATTEMPTS_MAX:
+        while len(children) < ATTEMPTS_MAX:
             child = os.fork()
             if child == 0:
                 signal.pause()

@@ -147,19 +147,20 @@ class Roster:
         if entry.mechanism is None or offer.attestation is None:
             return offer
         try:
-            entry.report = await self._tested(entry.mechanism, fresh=fresh)
+            entry.report = await self._tested(name, entry.mechanism, fresh=fresh)
         except AssentError as error:  # what cannot be attacked is not known to hold
             mechanism, entry.mechanism = entry.mechanism, None
             await mechanism.close()
             return selection.refused(name, error)
         return msgspec.structs.replace(offer, attestation=judged(offer.attestation, entry.report.verdict))
 
-    async def _tested(self, mechanism: Mechanism, *, fresh: bool) -> Report:
+    async def _tested(self, name: str, mechanism: Mechanism, *, fresh: bool) -> Report:
         report = None if fresh else selftest.cached(self._state_dir, mechanism.name)
         if report is None:
             report = await selftest.run(
                 lambda order: self._attack(mechanism, order), mechanism=mechanism.name, clock=self._clock,
                 victim_uid=mechanism.uid,
+                counts_strangers=WAYS[name].counts_strangers,
             )  # fmt: skip
             selftest.keep(self._state_dir, report)
         return report

@@ -31,20 +31,28 @@ MechanismName = Literal["namespaces", "confined", "bubblewrap", "container", "us
 
 
 class Way(msgspec.Struct, frozen=True, kw_only=True):
-    """One way to build sandboxes: how, and the strongest class that can come of it."""
+    """One way to build sandboxes: how, and the strongest class that can come of it.
+
+    `counts_strangers`: its process limit counts the user's other tasks too, for want of a user namespace.
+    """
 
     build: Callable[[Image], Mechanism]
     reaches: ConfinementClass
+    counts_strangers: bool = False
 
 
 # By what a run costs, the cheapest first; what holds nothing stands last, whatever it costs.
 WAYS: dict[str, Way] = {
     "namespaces": Way(build=lambda image: Namespaces(image=image), reaches=ConfinementClass.NAMESPACED),
-    "confined": Way(build=lambda image: Confined(image=image), reaches=ConfinementClass.CONFINED),
+    "confined": Way(
+        build=lambda image: Confined(image=image), reaches=ConfinementClass.CONFINED, counts_strangers=True
+    ),
     "bubblewrap": Way(build=lambda image: Bubblewrap(image=image), reaches=ConfinementClass.NAMESPACED),
     "container": Way(build=lambda image: Container(image=image), reaches=ConfinementClass.CONTAINER),
     "user-kernel": Way(build=lambda image: UserKernel(image=image), reaches=ConfinementClass.USER_KERNEL),
-    "local-weak": Way(build=lambda image: LocalWeak(image=image), reaches=ConfinementClass.LOCAL_WEAK),
+    "local-weak": Way(
+        build=lambda image: LocalWeak(image=image), reaches=ConfinementClass.LOCAL_WEAK, counts_strangers=True
+    ),
 }
 
 

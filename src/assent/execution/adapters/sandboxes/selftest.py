@@ -26,6 +26,7 @@ from typing import Any
 
 import msgspec
 
+from assent.execution.adapters.sandboxes import attacks
 from assent.execution.orders import Limits, ProcessOrder
 from assent.execution.outcomes import Outcome
 from assent.primitives.clock import Clock
@@ -86,14 +87,21 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return {name: all(p.held for p in self.probes if p.property == name) for name in names}
 
 
-async def run(carry: _CARRY, *, mechanism: str, clock: Clock, victim_uid: int) -> Report:
+async def run(
+    carry: _CARRY, *, mechanism: str, clock: Clock, victim_uid: int, counts_strangers: bool = False
+) -> Report:
     """Attack. `victim_uid` is the user that the sandbox's programs have: the victim gets the same, the hardest case.
+
+    `counts_strangers`: the kernel's process limit counts tasks outside of the sandbox too. Since those come and go, a
+    fork bomb must then only be stopped, and not at a number.
 
     Raises:
         Unavailable: the attacking program itself could not be run.
     """
     wall_ms, started_ns = clock.now_ms(), clock.monotonic_ns()
     scene = await asyncio.to_thread(_Scene, victim_uid)
+    if counts_strangers:
+        scene.target["processes_max"] = attacks.ATTEMPTS_MAX - 1
     try:
         attacked = await _by_any_python(carry, scene, _attack_text(), json.dumps(scene.target))
         probes = _compared(attacked, await asyncio.to_thread(scene.witness))
