@@ -49,6 +49,7 @@ class Site:
         self.connections = self.most_open = 0
         self.asked: list[Asked] = []
         self.arrived = asyncio.Event()
+        self.left = asyncio.Event()
         self.over = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -80,6 +81,7 @@ class Site:
                 await writer.wait_closed()
             self._open.discard(writer)
             served.set_result(None)
+            self.left.set()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).removesuffix(b"\r\n\r\n")

@@ -22,6 +22,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
         "check_listed",
         "system_resolver",
     ),
+    "assent.execution.adapters.egress": ("Broker", "EgressLimits"),
     "assent.execution.adapters.files": ("FileLane",),
     "assent.execution.adapters.http": ("HttpLane",),
     "assent.execution.adapters.jsonrpc": ("RpcLane",),

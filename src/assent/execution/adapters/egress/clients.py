@@ -1,0 +1,122 @@
+"""One client of the broker: the program's connection, read head by head, and what it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from functools import partial
+
+from assent.execution.adapters.egress.records import EgressLimits
+from assent.primitives.errors import Refused, Unavailable
+
+ESTABLISHED = b"HTTP/1.1 200 Connection Established\r\n\r\n"
+_PIECE_BYTES = 65_536
+_LINGER_S = 1.0
+_LINGER_BYTES_MAX = 1_048_576
+_AT_ONCE = struct.pack("ii", 1, 0)  # what is still to be sent is dropped, and the other side told by a reset
+_REASONS = {400: "Bad Request", 403: "Forbidden", 408: "Request Timeout", 431: "Request Header Fields Too Large",
+            502: "Bad Gateway", 503: "Service Unavailable"}  # fmt: skip
+_STATUS_OF = {
+    "host_refused": 403, "address_refused": 403, "port_refused": 403, "bytes_limit": 403, "unreachable": 502,
+    "head_limit": 431, "head_wait_limit": 408, "connections_limit": 503,
+}  # fmt: skip
+
+
+class Client:
+    """The program's side of a connection, with what was read of it and not yet used.
+
+    `whole`: what the program was to get, it got; otherwise the connection ends with a reset, so that a piece of an
+    answer cannot be taken for all of it.
+    """
+
+    def __init__(self, bare: socket.socket, limits: EgressLimits) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._limits = limits
+        self.bare = bare
+        self.unread = bytearray()
+        self.whole = False
+
+    def close(self) -> None:
+        """End the connection. Idempotent."""
+        with contextlib.suppress(OSError):
+            if not self.whole:
+                self.bare.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self.bare.close()
+
+    async def speaks(self, within_s: float) -> bool:
+        """Whether the program says something more, its end included, `within_s` seconds. Takes nothing of it."""
+        if self.unread:
+            return True
+        heard: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_reader(self.bare, partial(_settle, heard))
+        try:
+            return bool((await asyncio.wait([heard], timeout=within_s))[0])
+        finally:
+            self._loop.remove_reader(self.bare)
+            heard.cancel()
+
+    async def head(self) -> bytes | None:
+        """The next request's head, without its empty line; None when the program has ended the connection before one.
+
+        Raises:
+            Refused: it is too long (`head_limit`) or did not come whole in time (`head_wait_limit`).
+        """
+        try:
+            async with asyncio.timeout(self._limits.head_ms / 1000):
+                return await self._whole_head()
+        except TimeoutError as error:
+            raise Refused("head_wait_limit", f"no whole request within {self._limits.head_ms} ms") from error
+
+    async def some(self) -> bytes:
+        """Whatever comes next of a body; empty at the end."""
+        if not self.unread:
+            return await self._loop.sock_recv(self.bare, _PIECE_BYTES)
+        data = bytes(self.unread)
+        self.unread.clear()
+        return data
+
+    async def refuse(self, code: str, message: str) -> None:
+        """Answer no, in words that whoever looks at the program's output understands, and end the connection.
+
+        The end is said before it is made: what the program still sends is read for a moment, or the kernel would take
+        the answer back with a reset.
+        """
+        status = _STATUS_OF.get(code, 400)
+        body = f"egress refused ({code}): {message}\n".encode(errors="replace")
+        head = (
+            f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_LINGER_S):
+                await self._loop.sock_sendall(self.bare, head.encode() + body)
+                self.bare.shutdown(socket.SHUT_WR)
+                self.whole = True
+                left = _LINGER_BYTES_MAX
+                while left > 0 and (data := await self._loop.sock_recv(self.bare, _PIECE_BYTES)):
+                    left -= len(data)
+
+    async def _whole_head(self) -> bytes | None:
+        longest = self._limits.head_bytes_max
+        while (end := self.unread.find(b"\r\n\r\n")) < 0 and len(self.unread) <= longest:
+            data = await self._loop.sock_recv(self.bare, _PIECE_BYTES)
+            if not data:
+                return None
+            self.unread += data
+        if not 0 <= end <= longest:
+            raise Refused("head_limit", f"the head is longer than {longest} bytes")
+        head = bytes(self.unread[:end])
+        del self.unread[: end + 4]
+        return head
+
+
+def _settle(heard: asyncio.Future[None]) -> None:
+    if not heard.done():
+        heard.set_result(None)
+
+
+def refusal(error: Refused | Unavailable) -> tuple[str, str]:
+    """The code and the words for a refusal, without control characters."""
+    return error.code, "".join(one if one.isprintable() else "?" for one in str(error))
