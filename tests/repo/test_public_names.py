@@ -26,6 +26,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "assent.execution.adapters.files": ("FileLane",),
     "assent.execution.adapters.http": ("HttpLane",),
     "assent.execution.adapters.jsonrpc": ("RpcLane",),
+    "assent.execution.adapters.mcp": ("McpLane",),
     "assent.execution.adapters.process": ("ProcessLane",),
     "assent.execution.adapters.sse": ("SseLane",),
     "assent.execution.adapters.ssh": ("SshTarget", "Access"),

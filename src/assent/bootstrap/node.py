@@ -20,11 +20,12 @@ from assent.execution.adapters.files import FileLane
 from assent.execution.adapters.http import HttpLane
 from assent.execution.adapters.jsonrpc import RpcLane
 from assent.execution.adapters.local import LocalTarget
+from assent.execution.adapters.mcp import McpLane
 from assent.execution.adapters.process import ProcessLane
 from assent.execution.adapters.sse import SseLane
 from assent.execution.carry import Executor
 from assent.execution.grants import GrantGate
-from assent.execution.orders import FileOrder, HttpOrder, ProcessOrder, RpcOrder, SseOrder
+from assent.execution.orders import FileOrder, HttpOrder, McpOrder, ProcessOrder, RpcOrder, SseOrder
 from assent.execution.ports import Lane, Target
 from assent.execution.seals import SealKey
 from assent.ledger.adapters.sqlite import SqliteLedger
@@ -233,6 +234,7 @@ def own_targets(clock: Clock, entropy: Entropy, data: Path, lanes: Mapping[type,
     artefacts = ArtefactFolder(data / "artefacts", entropy=entropy)
     http = HttpLane(clock=clock, entropy=entropy, artefacts=artefacts)
     own: dict[type, Lane] = {  # closed in this order: what is built on others first
+        McpOrder: McpLane(clock=clock, entropy=entropy, process=process, http=http, artefacts=artefacts),
         RpcOrder: RpcLane(clock=clock, entropy=entropy, process=process, http=http, artefacts=artefacts),
         ProcessOrder: process,
         HttpOrder: http,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
 from assent.execution.adapters.jsonrpc.links import Link
@@ -81,6 +83,13 @@ class Caller:
     async def tell(self, method: str, params: Json = None, *, acts: bool = False) -> None:
         """Send a notification."""
         await self.link.say(notification(method, params), answered=False, acts=acts)
+
+    async def catch_up(self) -> None:
+        """Take what the peer said since the last order; an answer among it is one that nobody asked."""
+        for _ in range(2):  # the loop looks at its descriptors between these two
+            await asyncio.sleep(0)
+        while (data := self.link.poll()) is not None:
+            await self._take(data, set(), {})
 
     async def _exchange(self, frame: bytes, owed: set[int], *, acts: bool) -> dict[int, Answered]:
         await self.link.say(frame, answered=True, acts=acts)

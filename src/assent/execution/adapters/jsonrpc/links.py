@@ -57,6 +57,15 @@ class Link(Protocol):
         """
         ...
 
+    @property
+    def alive(self) -> bool:
+        """Whether the peer may still be spoken with, as far as is known without asking."""
+        ...
+
+    def poll(self) -> bytes | None:
+        """A message that has come already, if there is one."""
+        ...
+
     async def rest(self) -> None:
         """All that was owed has come: let what belongs to it end."""
         ...

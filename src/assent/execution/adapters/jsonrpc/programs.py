@@ -60,7 +60,7 @@ class ProgramLink:
 
     def begin(self, *, on_event: OnEvent, bytes_max: int) -> None:
         """See `Link.begin`."""
-        self._on_event, self._left_bytes = on_event, bytes_max
+        self._on_event, self._left_bytes, self._act = on_event, bytes_max, 0
 
     async def say(self, message: bytes, *, answered: bool, acts: bool = False) -> None:  # noqa: ARG002 (it all goes one way)
         """See `Link.say`."""
@@ -75,6 +75,11 @@ class ProgramLink:
         """See `Link.sent`: whether the lane has taken the first piece of it."""
         return 0 < self._act <= self._line.taken
 
+    @property
+    def alive(self) -> bool:
+        """See `Link.alive`."""
+        return self._work is not None and not self._line.over and self._line.fault is None
+
     async def hear(self) -> bytes:
         """See `Link.hear`."""
         message = await self._line.message()
@@ -83,6 +88,10 @@ class ProgramLink:
         if self._line.fault is not None:
             raise self._line.fault
         raise self._gone()
+
+    def poll(self) -> bytes | None:
+        """See `Link.poll`."""
+        return self._line.pop() if self._line.waiting else None
 
     async def rest(self) -> None:
         """See `Link.rest`: nothing of a program belongs to one message."""
@@ -221,6 +230,14 @@ class _Line:
                 return None
             self._changed.clear()
             await self._changed.wait()
+        return self.pop()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a message has come already."""
+        return bool(self._messages)
+
+    def pop(self) -> bytes:
         message = self._messages.popleft()
         self._held_bytes -= len(message)
         self.wake()

@@ -49,6 +49,7 @@ class SiteLink:
         self._messages: deque[bytes] = deque()
         self._changed = asyncio.Event()
         self._fault: Gone | Malformed | None = None
+        self._over: Gone | None = None
         self._running: set[asyncio.Future[None]] = set()
         self._evidence: Evidence | None = None
         self._bytes_max = order.limits.output_bytes_max
@@ -59,13 +60,15 @@ class SiteLink:
 
     def begin(self, *, on_event: OnEvent, bytes_max: int) -> None:  # noqa: ARG002 (there is no second stream)
         """See `Link.begin`."""
-        self._bytes_max = bytes_max
+        self._bytes_max, self._sent = bytes_max, False
 
     async def say(self, message: bytes, *, answered: bool, acts: bool = False) -> None:
         """See `Link.say`."""
         if len(self._running) >= EXCHANGES_MAX:
             raise Malformed("asked_limit", f"more than {EXCHANGES_MAX} exchanges with one peer at a time")
         self._sent = self._sent or acts
+        if answered:
+            self._over = None
         exchange = _Exchange(self, answered=answered)
         work = asyncio.ensure_future(self._carry(self._request(message, acts=acts), exchange))  # noqa: TID251 (`close` awaits it)
         self._running.add(work)
@@ -78,14 +81,24 @@ class SiteLink:
         """See `Link.sent`."""
         return self._sent
 
+    @property
+    def alive(self) -> bool:
+        """See `Link.alive`."""
+        return self._fault is None
+
     async def hear(self) -> bytes:
         """See `Link.hear`."""
         while not self._messages:
-            if self._fault is not None:
-                raise self._fault
+            fault = self._fault or self._over
+            if fault is not None:
+                raise fault
             self._changed.clear()
             await self._changed.wait()
         return self._messages.popleft()
+
+    def poll(self) -> bytes | None:
+        """See `Link.poll`."""
+        return self._messages.popleft() if self._messages else None
 
     async def rest(self) -> None:
         """See `Link.rest`: streams whose answer has come are ended."""
@@ -136,8 +149,13 @@ class SiteLink:
         self._messages.append(message)
         self._changed.set()
 
+    def over(self, message: str) -> None:
+        """Nothing more comes for what was asked last."""
+        self._over = Gone("no_answer", message, ending=Ending.UNKNOWN)
+        self._changed.set()
+
     def fail(self, fault: Gone | Malformed) -> None:
-        """Nothing more comes."""
+        """Nothing more comes at all."""
         self._fault = self._fault or fault
         self._changed.set()
 
@@ -161,7 +179,6 @@ class _Exchange:
         self._kind = ""
         self._body = bytearray()
         self._events: Decoder | None = None
-        self._count = 0
         self._broken = False
 
     def head(self, status: int, fields: dict[str, str]) -> None:
@@ -186,20 +203,17 @@ class _Exchange:
             return None
         fault = self._fault(outcome)
         if self._kind == JSON and self._body and (fault is None or self._tells_an_error()):
-            self._count += 1
             self._link.put(bytes(self._body))
         if fault is not None or not self._answered:
             return fault if self._answered or fault is None else _of_notification(fault)
-        if self._count == 0:
-            return Gone("no_answer", "the peer's answer was empty", ending=Ending.UNKNOWN)
-        return None if self._kind == JSON else Gone("peer_gone", "the peer's stream ended", ending=Ending.UNKNOWN)
+        self._link.over("the peer's answer ended without the answer")
+        return None
 
     def _take(self, piece: bytes) -> None:
         if self._events is not None:
             try:
                 for event in self._events.feed(piece):
                     if event.event == "message" and event.data:
-                        self._count += 1
                         self._link.put(event.data.encode())
             except TooLong as error:
                 raise too_long(self._link.message_bytes_max) from error
