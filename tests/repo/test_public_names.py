@@ -29,6 +29,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "assent.execution.adapters.mcp": ("McpLane",),
     "assent.execution.adapters.process": ("ProcessLane",),
     "assent.execution.adapters.sse": ("SseLane",),
+    "assent.execution.adapters.python": ("PythonLane", "SessionRules"),
     "assent.execution.adapters.ssh": ("SshTarget", "Access"),
     "assent.ledger.connectors": ("BUILTIN", "catalogue"),
 }

@@ -22,10 +22,11 @@ from assent.execution.adapters.jsonrpc import RpcLane
 from assent.execution.adapters.local import LocalTarget
 from assent.execution.adapters.mcp import McpLane
 from assent.execution.adapters.process import ProcessLane
+from assent.execution.adapters.python import PythonLane
 from assent.execution.adapters.sse import SseLane
 from assent.execution.carry import Executor
 from assent.execution.grants import GrantGate
-from assent.execution.orders import FileOrder, HttpOrder, McpOrder, ProcessOrder, RpcOrder, SseOrder
+from assent.execution.orders import FileOrder, HttpOrder, McpOrder, ProcessOrder, PythonOrder, RpcOrder, SseOrder
 from assent.execution.ports import Lane, Target
 from assent.execution.seals import SealKey
 from assent.ledger.adapters.sqlite import SqliteLedger
@@ -240,6 +241,9 @@ def own_targets(clock: Clock, entropy: Entropy, data: Path, lanes: Mapping[type,
         HttpOrder: http,
         SseOrder: SseLane(clock=clock, entropy=entropy, artefacts=artefacts),
         FileOrder: FileLane(clock=clock),
+        PythonOrder: PythonLane(
+            clock=clock, entropy=entropy, protected=[data], artefacts=artefacts, tested=process.selftest
+        ),
     }
     return [LocalTarget(lanes=own, clock=clock, probe=process.offers)]
 

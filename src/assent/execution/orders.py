@@ -239,6 +239,8 @@ class PythonOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     The value of the last expression, or of `function` called with `arguments` (JSON text: an object of keywords), is
     the result. `session` names a worker that keeps its state between calls; empty: fresh state, one interpreter a call.
+    A session that was lost says so until a call starts it anew (`restart`). `preload` are modules to import before the
+    source runs. `reprs`: what cannot be serialised says what it looks like, besides its type.
     """
 
     source: str
@@ -246,6 +248,8 @@ class PythonOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     function: str = ""
     arguments: str = "{}"
     session: str = ""
+    restart: bool = False
+    reprs: bool = True
     preload: tuple[str, ...] = ()
     workspace_writable: bool = True
     env: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The connectors that come with Assent: files, shell, http. Pure: they read arguments and write orders."""
+"""The connectors that come with Assent: files, shell, python, http. Pure: they read arguments and write orders."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from types import MappingProxyType
 
 from assent.ledger.connectors.files import FILES
 from assent.ledger.connectors.http import HTTP
+from assent.ledger.connectors.python import PYTHON
 from assent.ledger.connectors.shell import SHELL
 from assent.ledger.operations import Operation
 from assent.primitives.errors import Conflict
 
 __all__ = ["BUILTIN", "catalogue"]
 
-BUILTIN: tuple[Operation, ...] = (*FILES, *SHELL, *HTTP)
+BUILTIN: tuple[Operation, ...] = (*FILES, *SHELL, *PYTHON, *HTTP)
 
 
 def catalogue(operations: Iterable[Operation]) -> Mapping[str, Operation]:

@@ -115,7 +115,7 @@ class ShellRun:
             cwd=inside(given["cwd"], place),
             stdin=given["stdin"].encode(),
             env=dict(given["env"]),
-            limits=_limits(given, obligations.limits),
+            limits=limits_of(given, obligations.limits),
         )
 
     def observation(self, arguments: dict[str, Any]) -> dict[str, Any] | None:  # noqa: ARG002 (the protocol's)
@@ -134,7 +134,7 @@ class ShellRun:
     def _given(self, arguments: dict[str, Any]) -> dict[str, Any]:
         given = read_arguments(self.contract, arguments)
         _check_argv(given["argv"])
-        _check_env(given["env"])
+        check_env(given["env"])
         texts = [*given["argv"], *given["env"], *given["env"].values()]
         if sum(len(text.encode()) for text in texts) > COMMAND_BYTES_MAX:
             raise Malformed("argv_malformed", f"`argv` and `env` together are larger than {COMMAND_BYTES_MAX} bytes")
@@ -150,7 +150,12 @@ def _check_argv(argv: list[str]) -> None:
         raise Malformed("argv_malformed", "`argv` holds a NUL character, which no program can be given")
 
 
-def _check_env(env: dict[str, str]) -> None:
+def check_env(env: dict[str, str]) -> None:
+    """Whether a program can be given `env`.
+
+    Raises:
+        Malformed: `env_malformed`.
+    """
     if len(env) > ENV_MAX:
         raise Malformed("env_malformed", f"`env` has more than {ENV_MAX} variables")
     for name, value in env.items():
@@ -178,7 +183,12 @@ def _judged_name(program: str) -> str:
     return name if not folder or folder in PROGRAM_FOLDERS else program
 
 
-def _limits(given: dict[str, Any], allowed: Limits) -> Limits:
+def limits_of(given: dict[str, Any], allowed: Limits) -> Limits:
+    """What is allowed, with the asker's own `wall_s` where that is less.
+
+    Raises:
+        Malformed: `wall_malformed`.
+    """
     wall_s = given.get("wall_s")
     if wall_s is None:
         return allowed

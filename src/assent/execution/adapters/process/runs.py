@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from assent.execution.adapters.process.verdicts import UNPROVED, read_report, shortfall, verdict
+from assent.execution.adapters.process.verdicts import UNPROVED, shortfall, verdict
 from assent.execution.adapters.sandboxes.attest import judged, namespace_facts
 from assent.execution.adapters.sandboxes.image import folder_inside
 from assent.execution.adapters.sandboxes.launches import Launch, Mechanism
+from assent.execution.adapters.sandboxes.reports import read_report
 from assent.execution.adapters.sandboxes.streams import Streams
 from assent.execution.adapters.sandboxes.supervision import Ended, Supervision
 from assent.execution.attestations import Attestation, ConfinementClass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from typing import Any
 
 from assent.execution.adapters.sandboxes.supervision import Ended
@@ -12,32 +11,10 @@ from assent.execution.orders import ProcessOrder
 from assent.execution.outcomes import Ending
 
 UNPROVED = "the sandbox was killed but its end was not seen"
-_REPORT_FIELDS = ("user_us", "system_us", "maxrss_kb", "minor_faults", "major_faults", "switches", "preemptions")
 _LIMIT_WORDS = {
     "wall": "wall_limit", "output": "output_limit", "line": "line_limit", "cpu": "cpu_limit", "memory": "memory_limit",
     "disk": "disk_limit",
 }  # fmt: skip
-
-
-def read_report(text: str | None) -> dict[str, Any]:
-    """The warden's report in the words of the evidence; empty when there is none."""
-    if text is None:
-        return {}
-    status, *numbers, tripped = text.split()
-    code = os.waitstatus_to_exitcode(int(status))
-    return {
-        "exit": code if code >= 0 else None,
-        "signal": _signal_name(-code) if code < 0 else None,
-        "rusage": dict(zip(_REPORT_FIELDS, map(int, numbers), strict=True)),
-        "tripped": tripped.strip("-"),
-    }
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal between the two that have names
-        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
 
 
 def verdict(

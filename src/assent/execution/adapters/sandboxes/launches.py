@@ -61,6 +61,16 @@ class Launch:
             signal.pidfd_send_signal(self.init_pidfd, number)
 
 
+class ProgramEnds(Protocol):
+    """The descriptors that become a program's standard input, output and error; ours until they are handed over."""
+
+    inner: list[int]
+
+    def handed_over(self) -> None:
+        """Close our copies. Idempotent."""
+        ...
+
+
 class Mechanism(Protocol):
     """A way to build sandboxes on this node."""
 

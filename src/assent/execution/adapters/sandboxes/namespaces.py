@@ -10,9 +10,9 @@ from typing import Any
 from assent.execution.adapters.sandboxes import attest, privileged, seccomp
 from assent.execution.adapters.sandboxes.gate import Gate, Word
 from assent.execution.adapters.sandboxes.image import Image, Workspace
-from assent.execution.adapters.sandboxes.launches import Launch
-from assent.execution.adapters.sandboxes.spawner_client import Spawner, await_clone
-from assent.execution.adapters.sandboxes.streams import Streams, sealed_memory
+from assent.execution.adapters.sandboxes.launches import Launch, ProgramEnds
+from assent.execution.adapters.sandboxes.spawner_client import Spawner, Warm, await_clone
+from assent.execution.adapters.sandboxes.streams import sealed_memory
 from assent.execution.attestations import Attestation
 from assent.execution.orders import ProcessOrder
 from assent.primitives.digests import digest
@@ -24,12 +24,16 @@ _OWNERS_MAX = 64  # id maps kept; each is one descriptor
 
 
 class Namespaces:
-    """Builds sandboxes with the warm spawner. Starts no process before the first launch."""
+    """Builds sandboxes with the warm spawner. Starts no process before the first launch.
+
+    With `warm` the program of each is not what `argv` names but the spawner's own interpreter (`interpreter.py`).
+    """
 
     name = NAME
 
-    def __init__(self, *, image: Image) -> None:
+    def __init__(self, *, image: Image, warm: Warm | None = None) -> None:
         self._image = image
+        self._warm = warm
         self._as_root = os.geteuid() == 0
         self._spawner: Spawner | None = None
         self._starting, self._mapping = asyncio.Lock(), asyncio.Lock()
@@ -52,8 +56,8 @@ class Namespaces:
         """The running spawner's pid, or 0."""
         return self._spawner.pid if self._spawner is not None else 0
 
-    async def launch(self, order: ProcessOrder, streams: Streams) -> Launch:
-        """See `Mechanism.launch`."""
+    async def launch(self, order: ProcessOrder, streams: ProgramEnds, *, further: tuple[int, ...] = ()) -> Launch:
+        """See `Mechanism.launch`. `further` are descriptors for an interpreter besides its streams; they stay ours."""
         workspace = await asyncio.to_thread(self._image.workspace, order)
         spawner = await self._running()
         trees = await self._trees(spawner, order, workspace) if self._as_root else {}
@@ -62,7 +66,7 @@ class Namespaces:
             spec = self._image.specification(
                 order, uid=spawner.uid, gid=spawner.gid, sources=_positions(trees), workspace=workspace
             )
-            return await self._build(spawner, spec, trees=trees, gate=gate, streams=streams)
+            return await self._build(spawner, spec, trees=trees, gate=gate, streams=streams, further=further)
         except BaseException:
             gate.close()
             raise
@@ -91,15 +95,23 @@ class Namespaces:
                 await self.close()
             if self._spawner is None:
                 uid = await asyncio.to_thread(privileged.choose_uid, seed=os.getpid()) if self._as_root else None
-                self._spawner = await Spawner.start(drop_to=uid)
+                self._spawner = await Spawner.start(drop_to=uid, warm=self._warm)
             return self._spawner
 
     async def _build(
-        self, spawner: Spawner, spec: dict[str, Any], *, trees: dict[str, int], gate: Gate, streams: Streams
+        self,
+        spawner: Spawner,
+        spec: dict[str, Any],
+        *,
+        trees: dict[str, int],
+        gate: Gate,
+        streams: ProgramEnds,
+        further: tuple[int, ...],
     ) -> Launch:
-        memory = sealed_memory(marshal.dumps(spec))
+        told = {**spec, "interpreter": self._warm is not None, "beats": bool(further)}
+        memory = sealed_memory(marshal.dumps(told))
         try:
-            await spawner.request(b"run", [memory, gate.inner.fileno(), *streams.inner, *trees.values()])
+            await spawner.request(b"run", [memory, gate.inner.fileno(), *streams.inner, *trees.values(), *further])
         finally:
             os.close(memory)
         gate.handed_over()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from assent.execution.adapters.sandboxes.gate import Gate, Word, settle
 from assent.primitives.errors import Unavailable
@@ -29,6 +32,18 @@ def python_command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-B", "-c", _BOOT.format(module=module), folder, *arguments]
 
 
+class Warm(msgspec.Struct, frozen=True, kw_only=True):
+    """What a zygote has beyond a spawner: folders of further modules, and the modules it imports before all else."""
+
+    folders: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> tuple[str, str]:
+        """As the zygote is told."""
+        return json.dumps(self.folders), json.dumps(self.imports)
+
+
 class Spawner:
     """One running spawner process."""
 
@@ -38,8 +53,8 @@ class Spawner:
         self._turn = asyncio.Lock()
 
     @classmethod
-    async def start(cls, *, drop_to: int | None) -> Spawner:
-        """Start a spawner that gives up root for `drop_to` when that is set.
+    async def start(cls, *, drop_to: int | None, warm: Warm | None = None) -> Spawner:
+        """Start a spawner that gives up root for `drop_to` when that is set; with `warm` it is a zygote.
 
         Raises:
             Unavailable: it did not come up.
@@ -47,7 +62,8 @@ class Spawner:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         user = "-" if drop_to is None else str(drop_to)
-        command = python_command("spawner", str(theirs.fileno()), str(os.getpid()), user, user)
+        module, more = ("spawner", ()) if warm is None else ("zygote", warm.arguments)
+        command = python_command(module, str(theirs.fileno()), str(os.getpid()), user, user, *more)
         with theirs:
             process = await asyncio.to_thread(_launch, command, theirs.fileno())
         try:

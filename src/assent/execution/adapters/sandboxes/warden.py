@@ -34,6 +34,8 @@ import signal
 import socket
 import termios
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 from . import syscalls
@@ -90,11 +92,25 @@ def become(spec: Spec, streams: Streams) -> NoReturn:
         os.umask(0o022)
         _forget_signals()
         limit(spec["limits"])
+        act = _prepared(spec, streams)
         streams.gate.send(b"R")
         if streams.gate.recv(16) != b"G":
             os._exit(125)
     except BaseException as error:  # noqa: BLE001 - the child of a fork must not run the parent's code
         fail(streams.gate, "program", error)
+    act()
+
+
+def _prepared(spec: Spec, streams: Streams) -> Callable[[], NoReturn]:
+    """What the program is, ready to begin: another program, or the interpreter that this process already is."""
+    if spec.get("interpreter"):
+        from . import interpreter  # noqa: PLC0415 - a plain spawner never needs it; a zygote has it loaded
+
+        return interpreter.prepared(spec, streams)
+    return partial(_execute, spec, streams)
+
+
+def _execute(spec: Spec, streams: Streams) -> NoReturn:
     try:
         streams.gate.send(b"X %d" % execute(spec["argv"], spec["env"]))
     finally:

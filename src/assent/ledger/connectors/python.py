@@ -1,0 +1,138 @@
+"""Python source in a confined interpreter: `python.run`.
+
+To policy it is a program called `python`, and its source says what it does: a rule that allows it allows everything the
+sandbox allows. A session keeps what one call leaves in memory for the next; both are judged each for itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from assent.execution.attestations import ConfinementClass
+from assent.execution.obligations import Obligations
+from assent.execution.orders import PythonOrder
+from assent.ledger.connectors.paths import workspace_of
+from assent.ledger.connectors.shell import check_env, limits_of
+from assent.ledger.contracts import Argument, EffectClass, Idempotency, OperationContract, read_arguments
+from assent.ledger.operations import Facts, Judgement, Place
+from assent.primitives.errors import Malformed
+
+SOURCE_BYTES_MAX = 1_048_576
+ARGUMENTS_BYTES_MAX = 1_048_576
+NAME_BYTES_MAX = 256
+
+
+class PythonRun:
+    """Run Python source to its end, or call a function of a session."""
+
+    contract = OperationContract(
+        name="python.run",
+        summary="run Python source in a confined interpreter",
+        effect=EffectClass.WRITE,
+        idempotency=Idempotency.NONE,
+        arguments=(
+            Argument(
+                name="source",
+                kind="text",
+                help="the source; the value of its last expression is the result",
+                default="",
+                authority=True,
+                bytes_max=SOURCE_BYTES_MAX,
+            ),
+            Argument(
+                name="function",
+                kind="text",
+                help="a function to call after the source has run, instead of its last expression",
+                default="",
+                authority=True,
+                bytes_max=NAME_BYTES_MAX,
+            ),
+            Argument(
+                name="arguments",
+                kind="text",
+                help="a JSON object: the function's keywords, or what the source sees as `arguments`",
+                default="{}",
+                bytes_max=ARGUMENTS_BYTES_MAX,
+            ),
+            Argument(
+                name="session",
+                kind="text",
+                help="an interpreter that keeps its state between calls; without it each call has a fresh one",
+                default="",
+                authority=True,
+                bytes_max=NAME_BYTES_MAX,
+            ),
+            Argument(
+                name="restart",
+                kind="boolean",
+                help="begin the session anew, whatever became of it",
+                default=False,
+            ),
+            Argument(
+                name="preload",
+                kind="texts",
+                help="modules to import before the source runs",
+                default=[],
+                bytes_max=NAME_BYTES_MAX,
+            ),
+            Argument(name="env", kind="map", help="environment variables", default={}, authority=True),
+            Argument(name="wall_s", kind="integer", help="seconds to allow, if fewer than policy does"),
+        ),
+        floor=ConfinementClass.NAMESPACED,
+    )
+
+    def facts(self, arguments: dict[str, Any], place: Place) -> Facts:  # noqa: ARG002 (the protocol's)
+        """The program `python`, in the workspace, and the size of what it is given."""
+        given = self._given(arguments)
+        size = len(given["source"].encode()) + len(given["arguments"].encode())
+        return Facts(path=".", program="python", payload_bytes=size)
+
+    def plan(
+        self,
+        arguments: dict[str, Any],
+        place: Place,
+        obligations: Obligations,
+        key: str,  # noqa: ARG002 (the protocol's)
+    ) -> PythonOrder:
+        """The order for the python lane. Programs know no idempotency keys: `key` is not used.
+
+        Raises:
+            Malformed: `source_missing`, `env_malformed`, `wall_malformed`, `arguments_invalid`.
+        """
+        given = self._given(arguments)
+        return PythonOrder(
+            source=given["source"],
+            workspace=workspace_of(place),
+            function=given["function"],
+            arguments=given["arguments"],
+            session=given["session"],
+            restart=given["restart"],
+            preload=tuple(given["preload"]),
+            env=dict(given["env"]),
+            limits=limits_of(given, obligations.limits),
+        )
+
+    def observation(self, arguments: dict[str, Any]) -> dict[str, Any] | None:  # noqa: ARG002 (the protocol's)
+        """None: what a program did cannot be told by looking."""
+        return None
+
+    def judge(
+        self,
+        arguments: dict[str, Any],  # noqa: ARG002 (the protocol's)
+        observed_code: str,  # noqa: ARG002
+        observed: dict[str, Any],  # noqa: ARG002
+    ) -> Judgement:
+        """Always unclear."""
+        return Judgement.UNCLEAR
+
+    def _given(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        given = read_arguments(self.contract, arguments)
+        if not given["source"].strip() and not given["function"]:
+            raise Malformed(
+                "source_missing", "there is neither `source` nor `function`", hint="give the source that is to be run"
+            )
+        check_env(given["env"])
+        return given
+
+
+PYTHON = (PythonRun(),)
