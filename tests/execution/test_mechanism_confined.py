@@ -147,6 +147,16 @@ def test_tree_is_ended_when_it_holds_too_much_memory_together(lane, owned):
     assert (outcome["code"], outcome["evidence"]["limit"]) == ("memory_limit", "memory")
 
 
+@pytest.mark.parametrize(
+    "script",
+    ["for i in 1 2 3 4; do head -c 3000000 /dev/zero > $HOME/$i; done; sleep 20",
+     "cd $HOME; i=0; while true; do mkdir $i; touch $i/a; i=$((i+1)); done"],
+)  # fmt: skip
+def test_run_is_ended_when_it_fills_its_scratch_folder(lane, owned, script):
+    outcome = run(lane, owned.order("sh", "-c", script, limits={"file_bytes_max": 4_194_304}))
+    assert (outcome["code"], outcome["evidence"]["limit"]) == ("disk_limit", "disk")
+
+
 def test_nothing_runs_when_the_workspace_is_roots(lane, place):
     if lane.user != "root":
         assert run(lane, place.order("true"))["code"] == "ok"

@@ -22,7 +22,7 @@ import tempfile
 from typing import Any
 
 from assent.execution.adapters.sandboxes import attest, fence, seccomp
-from assent.execution.adapters.sandboxes.image import Image, Workspace
+from assent.execution.adapters.sandboxes.image import Image, Workspace, scratch_bytes
 from assent.execution.adapters.sandboxes.launches import Launch
 from assent.execution.adapters.sandboxes.owners import NOBODY, limits_beside, owner
 from assent.execution.adapters.sandboxes.staging import collect, start_stage
@@ -133,7 +133,7 @@ class Confined:
         own = [workspace.path] if order.workspace_writable else []
         spec["drop_to"] = (uid, gid) if os.geteuid() == 0 else None
         spec["env"] = {**spec["env"], "HOME": scratch, "TMPDIR": scratch, **order.env}
-        spec["scratch"] = scratch
+        spec["scratch"], spec["scratch_bytes_max"] = scratch, scratch_bytes(order.limits)
         spec["writable"] = [scratch, *own]
         spec["readable"] = [*self._image.system, *_OF_THE_MACHINE, *([] if own else [workspace.path])]
         spec["devices"] = list(_DEVICES)

@@ -145,8 +145,7 @@ class Image:
             or (workspace.path, "path", workspace.path, order.workspace_writable, identity)
         )
         mounts += [(f"/dev/{name}", "device", f"/dev/{name}", True, None) for name in _devices(order)]
-        scratch_bytes = max(_PAGE_BYTES, min(order.limits.file_bytes_max, order.limits.memory_bytes_max))  # 0: no limit
-        mounts += [(place, "tmpfs", scratch_bytes, True, None) for place in ("/tmp", "/dev/shm")]  # noqa: S108
+        mounts += [(place, "tmpfs", scratch_bytes(order.limits), True, None) for place in ("/tmp", "/dev/shm")]  # noqa: S108
         return sorted(mounts, key=lambda mount: mount[0].count("/"))
 
     def _check_place(self, path: str) -> None:
@@ -163,6 +162,11 @@ class Image:
 def _devices(order: ProcessOrder) -> tuple[str, ...]:
     """`tty` opens a process's own controlling terminal, whichever that is; so it is shown where there is one."""
     return (*_DEVICE_NODES, "tty") if order.pty else _DEVICE_NODES
+
+
+def scratch_bytes(limits: Limits) -> int:
+    """How much the sandbox's own /tmp may hold: never 0, which to a tmpfs means no limit."""
+    return max(_PAGE_BYTES, min(limits.file_bytes_max, limits.memory_bytes_max))
 
 
 def check_order(order: ProcessOrder) -> None:

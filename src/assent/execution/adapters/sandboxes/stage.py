@@ -27,6 +27,7 @@ from . import fence, jail, kernels, seccomp, spawner, syscalls, warden
 from .arrivals import Spec, Streams, fail
 
 _FIXPOINT_PASSES_MAX = 1000
+_BLOCK_BYTES, _ENTRIES_MIN = 512, 4096
 
 
 def main(arguments: list[str]) -> None:
@@ -106,10 +107,26 @@ def _watch(program: int, gate: socket.socket, spec: Spec) -> NoReturn:
 
 def _look(spec: Spec, tripped: str) -> str:
     """Measure the tree; once it went over a limit, it is ended."""
-    tripped = warden.exceeded(spec, [str(pid) for pid in _descendants()]) if tripped == "-" else tripped
+    if tripped == "-":
+        tripped = warden.exceeded(spec, [str(pid) for pid in _descendants()])
+    if tripped == "-" and "scratch" in spec and _overflows(spec["scratch"], spec["scratch_bytes_max"]):
+        tripped = "disk"
     if tripped != "-":
         _kill_all()
     return tripped
+
+
+def _overflows(folder: str, bytes_max: int) -> bool:
+    """Whether the scratch folder holds more than it may, in bytes or in files (a private /tmp would have no more)."""
+    held_bytes, entries = 0, 0
+    for above, folders, files in os.walk(folder):
+        entries += len(folders) + len(files)
+        for name in files:
+            with contextlib.suppress(OSError):
+                held_bytes += os.lstat(os.path.join(above, name)).st_blocks * _BLOCK_BYTES
+        if held_bytes > bytes_max or entries > max(_ENTRIES_MIN, bytes_max // 1024):
+            return True
+    return False
 
 
 def _remove(folder: str) -> None:
