@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 MODE = sys.argv[1]
@@ -30,20 +35,31 @@ def text(words: str) -> dict[str, Any]:
 
 
 class Server:
+    """One that behaves; the others differ in one thing each."""
+
+    version = "2025-11-25"
+
     def __init__(self) -> None:
-        self.called = 0
-        self.version = "2025-11-25"
+        self.called = self.listed = 0
 
     def serve(self) -> None:
         while (call := listen()) is not None:
             if "id" in call and "method" in call:
                 self.answer(call)
+            else:
+                self.told(call)
+
+    def told(self, call: Any) -> None:
+        with Path("told.txt").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(call) + "\n")
 
     def answer(self, call: Any) -> None:
         match call["method"]:
             case "initialize":
+                self.told(call)
                 result: Any = {"protocolVersion": self.version, "capabilities": {"tools": {}}, "serverInfo": {}}
             case "tools/list":
+                self.listed += 1
                 result = self.listing(call.get("params") or {})
             case "tools/call":
                 self.called += 1
@@ -59,8 +75,151 @@ class Server:
         return text(f"call {self.called}")
 
 
-SERVERS: dict[str, Callable[[], Server]] = {"well": Server}
+class Drift(Server):
+    """Redefines its tool after the first call, and says so."""
+
+    def listing(self, params: Any) -> Any:
+        return {"tools": [tool("do", "A tool." if self.called == 0 else "Another tool.")]}
+
+    def answer(self, call: Any) -> None:
+        super().answer(call)
+        if call["method"] == "tools/call":
+            say({"method": "notifications/tools/list_changed"})
+
+
+class Pages(Server):
+    """Five tools on five pages."""
+
+    def listing(self, params: Any) -> Any:
+        page = int(params.get("cursor", "0"))
+        return {"tools": [tool(f"do{page}")], **({"nextCursor": str(page + 1)} if page < 4 else {})}
+
+
+class EndlessPages(Server):
+    def listing(self, params: Any) -> Any:
+        return {"tools": [], "nextCursor": "again"}
+
+
+class ManyTools(Server):
+    """100,000 tools, a hundred on each page."""
+
+    def listing(self, params: Any) -> Any:
+        page = int(params.get("cursor", "0"))
+        tools = [tool(f"do{page * 100 + number}") for number in range(100)]
+        return {"tools": tools, "nextCursor": str(page + 1) if page < 999 else None}
+
+
+class OnePage(Server):
+    """100,000 tools on one page."""
+
+    def listing(self, params: Any) -> Any:
+        return {"tools": [tool(f"do{number}") for number in range(100_000)]}
+
+
+class SameName(Server):
+    def listing(self, params: Any) -> Any:
+        return {"tools": [tool("do"), tool("do", "Something else.")]}
+
+
+class NoList(Server):
+    def listing(self, params: Any) -> Any:
+        return {"tools": "many"}
+
+
+class OldVersion(Server):
+    version = "1999-01-01"
+
+
+class FirstVersion(Server):
+    version = "2024-11-05"
+
+
+class Asks(Server):
+    """Asks for everything a client may offer, and gives back what it was answered."""
+
+    def result(self, call: Any) -> Any:
+        answers = []
+        for method in ("ping", "sampling/createMessage", "roots/list", "elicitation/create"):
+            say({"id": method, "method": method, "params": {}})
+            answers.append(listen())
+        return {**text("asked"), "structuredContent": {"answers": answers}}
+
+
+class Result(Server):
+    """Gives back its second argument."""
+
+    def result(self, call: Any) -> Any:
+        return json.loads(MORE)
+
+
+class Huge(Server):
+    """A result of 100 MB."""
+
+    def result(self, call: Any) -> Any:
+        piece = "x" * 1_000_000
+        begin = json.dumps({"jsonrpc": "2.0", "id": call["id"], "result": text("@")})
+        sys.stdout.write(begin.partition("@")[0])
+        with contextlib.suppress(BrokenPipeError):
+            for _ in range(100):
+                sys.stdout.write(piece)
+        return {}
+
+
+class EndlessLine(Server):
+    def result(self, call: Any) -> Any:
+        with contextlib.suppress(BrokenPipeError):
+            while True:
+                sys.stdout.write("{" + "x" * 65_536)
+
+
+class Notes(Server):
+    """Floods notifications instead of an answer."""
+
+    def result(self, call: Any) -> Any:
+        with contextlib.suppress(BrokenPipeError):
+            while True:
+                say({"method": "notifications/message", "params": {"level": "info", "data": "x" * 100}})
+
+
+class Never(Server):
+    def result(self, call: Any) -> Any:
+        self.told(call)
+        self.told(listen())
+        time.sleep(600)
+
+
+class Stubborn(Server):
+    """Ignores SIGTERM and the end of its input, and leaves a daemon."""
+
+    def result(self, call: Any) -> Any:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.execvp("python3", ["python3", "-I", "-S", "-c", "import time; time.sleep(600)", MORE])
+            os._exit(0)
+        os.wait()
+        say({"id": call["id"], "result": text("left one")})
+        time.sleep(600)
+
+
+class Dies(Server):
+    """Ends after each call."""
+
+    def answer(self, call: Any) -> None:
+        super().answer(call)
+        if call["method"] == "tools/call":
+            sys.exit(0)
+
+
+SERVERS: dict[str, Callable[[], Server]] = {
+    "well": Server, "drift": Drift, "pages": Pages, "endless-pages": EndlessPages, "many-tools": ManyTools,
+    "one-page": OnePage, "same-name": SameName, "no-list": NoList, "old-version": OldVersion,
+    "first-version": FirstVersion, "asks": Asks, "result": Result, "huge": Huge, "endless-line": EndlessLine,
+    "notes": Notes, "never": Never, "stubborn": Stubborn, "dies": Dies,
+}  # fmt: skip
 
 
 if __name__ == "__main__":
-    SERVERS[MODE]().serve()
+    with contextlib.suppress(BrokenPipeError):
+        SERVERS[MODE]().serve()

@@ -1,11 +1,14 @@
 """An MCP server made with the official SDK: `stdio`, or `http` on a loopback port that it prints.
 
-After `http` come the flavours `json` (answers are JSON and no streams) and `stateless`.
+After `http` come the flavours `json` (answers are JSON and no streams) and `stateless`. `modern` is `stdio` for
+clients of the newest revision alone: it knows no handshake.
 """
 
 from __future__ import annotations
 
 import base64
+import json
+import os
 import socket
 import sys
 
@@ -67,7 +70,20 @@ def serve_http(flavours: list[str]) -> None:
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
 
 
+def refuse_the_handshake() -> None:
+    """Answer the first line, and leave the rest of the input to the server."""
+    line = b""
+    while not line.endswith(b"\n"):
+        line += os.read(0, 1)
+    data = {"supported": ["2026-07-28"], "requested": "2025-11-25"}
+    error = {"code": -32022, "message": "unsupported protocol version", "data": data}
+    answer = {"jsonrpc": "2.0", "id": json.loads(line)["id"], "error": error}
+    os.write(1, json.dumps(answer).encode() + b"\n")
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "modern":
+        refuse_the_handshake()
     if sys.argv[1] == "http":
         serve_http(sys.argv[2:])
     else:

@@ -36,8 +36,8 @@ class McpWorld:
             **options,
         )
 
-    def sdk(self) -> ProcessOrder:
-        return self.world.program(sys.executable, "mcp_sdk_server.py", "stdio")
+    def sdk(self, how: str = "stdio") -> ProcessOrder:
+        return self.world.program(sys.executable, "mcp_sdk_server.py", how)
 
     def peer(self, mode: str, *more: str) -> ProcessOrder:
         return self.world.program("python3", "-I", "-S", "mcp_peer_program.py", mode, *more)

@@ -21,6 +21,7 @@ from assent.primitives.clock import Clock, Entropy
 from assent.primitives.errors import Malformed
 
 LISTED_MS = 60_000
+SURE_MS = 1_000
 LOG_LINES_KEPT = 20
 BETWEEN_BYTES_MAX = 1_048_576
 
@@ -46,7 +47,7 @@ class Client(Caller):
         self._on_event: OnEvent = _unheard
         self._tools: dict[str, Tool] = {}
         self._listed_ns = -1
-        self._token = 0
+        self._token = self._paused_ns = 0
         self.greeting: Greeting | None = None
         self.log: deque[str] = deque(maxlen=LOG_LINES_KEPT)
 
@@ -60,7 +61,14 @@ class Client(Caller):
     def pause(self) -> None:
         """The order is over; whatever comes before the next is nobody's."""
         self._on_event = _unheard
+        self._paused_ns = self._clock.monotonic_ns()
         self.link.begin(on_event=_unheard, bytes_max=BETWEEN_BYTES_MAX)
+
+    async def see_that_it_is_there(self) -> None:
+        """Ask a server that nobody has spoken with for `SURE_MS` whether it is there, before it matters."""
+        idle_ns = self._clock.monotonic_ns() - self._paused_ns
+        if self.greeting is not None and not self.greeting.stateless and idle_ns > SURE_MS * 1_000_000:
+            await self._ask("ping", {})  # an error is an answer too
 
     async def greet(self) -> None:
         """Agree on a revision.

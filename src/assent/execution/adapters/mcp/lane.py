@@ -102,9 +102,9 @@ class McpLane:
         await self._sessions.close()
 
     async def _carried(self, run: Run, on_event: OnEvent, steering: Steering | None) -> tuple[Said, Trace]:
-        """Carry it; once more, from the greeting on, when the server says that it has forgotten the session."""
+        """Carry it; once more, from the greeting on, when the connection of an earlier order is found gone."""
         said, trace = await self._once(run, on_event, steering)
-        if said.code == "session_lost":
+        if run.is_stale(said):
             return await self._once(run, on_event, steering)
         return said, trace
 

@@ -63,6 +63,11 @@ class Run:
             self._note(self.held)
         return said
 
+    def is_stale(self, said: Said) -> bool:
+        """Whether the connection was from an earlier order, and was found gone before anything was done with it."""
+        reused = self.facts.get("earlier_orders", 0) > 0
+        return reused and said.ending is Ending.FAILED and said.code in ("session_lost", "peer_gone")
+
     def keeps(self, said: Said) -> bool:
         """Whether the connection may serve the next order."""
         return said.code in _HEALTHY and self.held is not None and self.held.client.greeting is not None
@@ -75,6 +80,8 @@ class Run:
             have = client.link.trace().attestation.confinement.value
             message = f"the floor is `{self.floor.value}`, the server of this session runs in `{have}`"
             return Said(ending=Ending.FAILED, code="confinement_unmet", message=message)
+        else:
+            await client.see_that_it_is_there()
         tools = await client.tools()
         return self._listed(tools) if self.order.verb == "list" else await self._call(client, tools)
 
