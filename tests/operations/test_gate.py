@@ -421,14 +421,14 @@ def test_effect_is_settled_when_its_caller_gives_up_twice(tmp_path, monkeypatch)
     scene = Scene(tmp_path, Hang(stops=True))
 
     async def body(bench: Bench) -> None:
-        real, gate = bench.dispatcher._carry, asyncio.Event()
+        real, gate = bench.dispatcher._carried, asyncio.Event()
 
         async def slow(*parts: Any) -> Any:
             outcome = await real(*parts)
             await gate.wait()
             return outcome
 
-        monkeypatch.setattr(bench.dispatcher, "_carry", slow)
+        monkeypatch.setattr(bench.dispatcher, "_carried", slow)
         call = asyncio.ensure_future(bench.perform("files.write", WRITE, key="k"))
         await scene.lanes[FileOrder].started.wait()
         for _ in range(3):

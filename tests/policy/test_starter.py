@@ -47,19 +47,22 @@ HTTP_TARGETS = (
 )
 METADATA = ("169.254.169.254:80", "[fd00:ec2::254]:80", "[::ffff:169.254.169.254]:80", "[::ffff:a9fe:a9fe]:80",
             "metadata.google.internal:80")  # fmt: skip
-READS = ("files.read", "files.list", "files.stat", "http.get", "http.head")
+READS = ("files.read", "files.list", "files.stat", "http.get", "http.head", "http.introspect", "http.tools")
 HARD = {"workspace-only", "http-hosts", "no-metadata"}
 SOFT = {"files-delete-reviewed", "http-publish-reviewed"}
 WRITES = ("files.write", "files.append", "files.make_folder")
 
 
 def targets(operation: str) -> tuple[str, ...]:
-    return {"files": FILE_TARGETS, "shell": SHELL_TARGETS, "http": HTTP_TARGETS}[operation.partition(".")[0]]
+    named = {"files": FILE_TARGETS, "shell": SHELL_TARGETS, "python": ("1 + 1",), "http": HTTP_TARGETS}
+    return named[operation.partition(".")[0]]
 
 
 def arguments(operation: str, target: str) -> dict[str, Any]:
-    if operation == "shell.run":
+    if operation.startswith("shell."):
         return {"argv": ["ls"], "cwd": target}
+    if operation.startswith("python."):
+        return {"source": target}
     given: dict[str, Any] = {"url" if operation.startswith("http") else "path": target}
     for argument in CONTRACTS[operation].arguments:
         if argument.name in ("content", "body"):
@@ -86,7 +89,7 @@ def second_opinion(operation: str, wish: Call, *, approved: bool) -> tuple[str, 
         "files-read": files and reads and not outside,
         "files-write": files and writes and not outside,
         "files-delete": deletes and not outside,
-        "shell-confined": operation == "shell.run" and not outside,
+        "shell-confined": connector == "shell" and not outside,
         "http-read": http and reads,
         "http-publish": http and not reads,
         "files-delete-reviewed": deletes,
@@ -97,6 +100,8 @@ def second_opinion(operation: str, wish: Call, *, approved: bool) -> tuple[str, 
     }
     matching = {name for name, applies in holds.items() if applies}
     hard, soft = matching & HARD, matching & SOFT
+    if not matching:
+        return "deny", "no_rule", ()
     if hard:
         return "deny", "forbidden", tuple(sorted(hard | soft))
     if soft and not approved:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.ledger.graphql_site import shop_site
 from tests.surfaces.commandline import Cli
 
 DESCRIPTION: dict[str, Any] = {
@@ -170,8 +171,6 @@ def test_broken_connector_is_told_everywhere_and_stops_nothing_else(
     assert cli("do", "others.getPet", "--id", "1").code == 2
     listed = cli("connect", "list", "--json")
     assert (listed.code, [one["name"] for one in listed.document["broken"]]) == (1, ["others"])
-    doctored = {one["name"]: one for one in cli("doctor", "--json").document["findings"]}
-    assert doctored["connectors"]["grade"] == "fail"
     assert cli("connect", "show", "others").code == 2
     assert cli("connect", "remove", "others", "--yes").code == 0
     assert cli("connect", "list").code == 0
@@ -201,6 +200,40 @@ def test_connectors_folder_must_lie_outside_the_workspace(home: Path, cli: Cli) 
     ran = cli("inbox")
     assert ran.code == 2
     assert "the connectors folder" in ran.err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("written")
+def test_doctor_tells_which_connector_is_broken(home: Path, cli: Cli, pets: str) -> None:
+    assert connected(cli, pets, "--yes").code == 0
+    (home / "connectors" / "pets.json").write_text("{")
+    doctored = {one["name"]: one for one in cli("doctor", "--json").document["findings"]}
+    assert doctored["connectors"]["grade"] == "fail"
+    assert "pets.json" in doctored["connectors"]["says"]
+
+
+@pytest.mark.slow
+def test_graphql_schema_is_asked_for_and_its_fields_performed(home: Path, cli: Cli) -> None:
+    with shop_site() as (url, shop):
+        starter = home / "policy" / "starter.cedar"
+        starter.write_text(starter.read_text().replace("nowhere.invalid:443", url.split("/")[2]))
+        assert cli("policy", "activate").code == 0
+        ran = cli("connect", "graphql", url, "--name", "shop", "--yes")
+        assert (ran.code, "\x1b" in ran.out) == (0, False)
+        (home / "policy" / "shop.cedar").write_text(cli("connect", "show", "shop", "--json").document["rules"])
+        assert cli("policy", "activate").code == 0
+        asked = cli("do", "shop.addItem", "--name", "tea", "--price", "2.5", "--json")
+        assert asked.code == 4
+        assert cli("approve", asked.document["review"]["id"]).code == 0
+        found = cli("do", "shop.items", "--filter", '{"max": 3}', "--json").document["outcome"]
+        assert found["value"]["data"][0]["name"] == "tea"
+        failed = cli("do", "shop.boom")
+        assert failed.code == 1
+        assert "the shop is closed \\x1b" in failed.out
+        broken = cli("do", "shop.addBroken", "--name", "x", "--json")
+        lost = cli("approve", broken.document["review"]["id"], "--json")
+        assert (lost.code, lost.document["outcome"]["code"]) == (5, "graphql_errors")
+        assert len(shop.items) == 2
 
 
 def test_operations_of_nobody_are_told_as_such(home: Path, cli: Cli) -> None:

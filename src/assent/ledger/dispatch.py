@@ -8,8 +8,9 @@ fence that will be taken away, and recovery calls it `unknown`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from assent.execution.attestations import Attestation
@@ -21,6 +22,7 @@ from assent.execution.ports import OnEvent, Steering
 from assent.ledger.commands import OpenLog, Settle, Settled
 from assent.ledger.effects import EffectState, ended
 from assent.ledger.entries import SALT_BYTES
+from assent.ledger.operations import Reading, as_it_is
 from assent.ledger.ports import LedgerStore
 from assent.ledger.receipts import receipt_draft
 from assent.primitives.clock import Clock, Entropy
@@ -67,16 +69,18 @@ class Dispatcher:
         state: EffectState,
         on_event: OnEvent,
         steering: Steering | None = None,
+        read: Reading = as_it_is,
     ) -> tuple[Outcome, Settled]:
         """Carry `order` and settle. `seq` is the log position of the dispatch, `state` is `dispatched`, or `unknown`
-        when an unknown effect is sent again.
+        when an unknown effect is sent again; `read` says what the operation makes of a success.
 
         Raises:
             Unavailable: the result could not be recorded now. `settle_owed` records it when the database is well
                 again; if this node ends before, the effect will be found `unknown`.
         """
         started_at_ms = self._clock.now_ms()
-        work = asyncio.create_task(self._carry(grant, order, started_at_ms, on_event, steering))  # noqa: TID251 (awaited below)
+        carry = partial(self._executor.carry, grant=grant, order=order, on_event=on_event, steering=steering)
+        work = asyncio.create_task(self._carried(carry, started_at_ms, read))  # noqa: TID251 (awaited below)
         try:
             outcome = await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -121,11 +125,11 @@ class Dispatcher:
             )
             await self._settle(grant, outcome, seq=effect.last_seq, state=effect.state)
 
-    async def _carry(
-        self, grant: Grant, order: Order, started_at_ms: int, on_event: OnEvent, steering: Steering | None
+    async def _carried(
+        self, carry: Callable[[], Coroutine[Any, Any, Outcome]], started_at_ms: int, read: Reading
     ) -> Outcome:
         try:
-            return await self._executor.carry(grant=grant, order=order, on_event=on_event, steering=steering)
+            return read(await carry())
         except Refused as refusal:
             return self._without_lane(started_at_ms, Ending.FAILED, refusal.code, str(refusal))
         except asyncio.CancelledError:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
 from assent.execution.obligations import Obligations
 from assent.execution.orders import Order
+from assent.execution.outcomes import Ending, Outcome
 from assent.ledger.contracts import OperationContract
 
 
@@ -64,3 +66,41 @@ class Operation(Protocol):
     def judge(self, arguments: dict[str, Any], observed_code: str, observed: dict[str, Any]) -> Judgement:
         """Read the observer's result (its outcome code and value)."""
         ...
+
+
+@runtime_checkable
+class Reads(Protocol):
+    """An operation that knows more about its answers than the lane: some protocols say no in an answer that arrived
+    well. Pure."""
+
+    def read(self, outcome: Outcome) -> Outcome:
+        """Judge an outcome that the lane calls a success. It can only lower it, and may say the value more plainly."""
+        ...
+
+
+Reading = Callable[[Outcome], Outcome]
+
+
+def reading_of(operation: Operation) -> Reading:
+    """How outcomes of `operation` are read before they are settled."""
+    if not isinstance(operation, Reads):
+        return as_it_is
+    return lambda outcome: _read(operation, outcome)
+
+
+def as_it_is(outcome: Outcome) -> Outcome:
+    """The outcome as the lane judged it."""
+    return outcome
+
+
+def _read(operation: Reads, outcome: Outcome) -> Outcome:
+    """What an operation reads into a success. What did not succeed stands, the evidence stands, and a reading that
+    breaks leaves the outcome unknown: the lane did what it was told, and nobody can say what was answered."""
+    if outcome.ending is not Ending.SUCCEEDED:
+        return outcome
+    try:
+        found = operation.read(outcome)
+    except Exception as fault:  # noqa: BLE001 (an answer comes from anywhere; whatever it holds must not lose the receipt)
+        message = f"the answer could not be read: {type(fault).__name__}"
+        return msgspec.structs.replace(outcome, ending=Ending.UNKNOWN, code="answer_unread", message=message)
+    return msgspec.structs.replace(found, evidence=outcome.evidence)

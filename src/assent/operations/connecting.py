@@ -25,11 +25,16 @@ from assent.ledger.connectors.families.admissions import (
 )
 from assent.ledger.connectors.families.documents import read_document
 from assent.ledger.connectors.families.entries import Draft, Entry, LeftOut, Source
+from assent.ledger.connectors.families.graphql import read_graphql
+from assent.ledger.connectors.families.mcp import read_mcp
+from assent.ledger.connectors.families.mcp_calls import McpServer
 from assent.ledger.connectors.families.names import check_connector, told
 from assent.ledger.connectors.families.openapi import read_openapi, title_of
+from assent.ledger.connectors.families.servers import check_server
 from assent.ledger.contracts import EffectClass, OperationContract
 from assent.ledger.reviews import is_person
 from assent.operations.rule_texts import rules_for
+from assent.primitives.canonical import Json, canonical
 from assent.primitives.digests import Digest, digest
 from assent.primitives.errors import Conflict, Malformed, NotFound, Refused
 
@@ -132,6 +137,33 @@ class Connecting:
         return self._propose(
             read_openapi(document, name=name, source=source, server=server, fetched_from=fetched_from, only=only)
         )
+
+    def graphql(self, data: bytes, *, name: str, where: str, url: str, only: str = "") -> Proposal:
+        """Propose a connector of the result of a GraphQL introspection; its calls go to `url`. Raises as `openapi`."""
+        check_connector(name, taken=self._builtin)
+        document = read_document(data)
+        source = Source(where=_where(where), digest=digest(data))
+        return self._propose(read_graphql(document, name=name, source=source, url=url, only=only))
+
+    def mcp(
+        self,
+        tools: list[Json],
+        *,
+        name: str,
+        url: str = "",
+        argv: tuple[str, ...] = (),
+        cwd: str = ".",
+        host: str = "",
+        writes: bool = False,
+        only: str = "",
+    ) -> Proposal:
+        """Propose a connector of the tool list of an MCP server: what is at `url`, or the program `argv`. Raises as
+        `openapi`."""
+        check_connector(name, taken=self._builtin)
+        checked = check_server(url, by_person=True) if url else ""
+        server = McpServer(url=checked, argv=argv, cwd=cwd, host=host, writes=writes)
+        source = Source(where=_where(checked or " ".join(argv)), digest=digest(canonical(tools)))
+        return self._propose(read_mcp(tools, name=name, source=source, server=server, only=only))
 
     def admit(self, proposal: Proposal) -> str:
         """Keep a proposal; where it is kept.

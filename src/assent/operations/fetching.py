@@ -29,6 +29,23 @@ async def fetched(gate: Gate, wish: Wish) -> bytes:
     return body
 
 
+async def listed(gate: Gate, wish: Wish) -> list[Any]:
+    """Perform `wish` and return the tools it brought.
+
+    Raises:
+        Refused: `description_unfetched`, as `fetched`.
+    """
+    answer = await gate.perform(wish)
+    tools = answer.outcome.value.get("tools") if answer.outcome is not None else None
+    if answer.effect.state != "succeeded" or not isinstance(tools, list):
+        raise Refused(
+            "description_unfetched",
+            f"the tools were not listed: {_why(answer)}",
+            hint=f"see `assent explain {answer.effect.id[-8:]}`",
+        )
+    return tools
+
+
 def body_of(value: dict[str, Any]) -> bytes | None:
     """The bytes of the body in a value of the http lane, or None when they are not all there."""
     body = value.get("body")

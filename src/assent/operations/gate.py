@@ -31,7 +31,7 @@ from assent.ledger.dispatch import Dispatcher
 from assent.ledger.effects import Effect, EffectState, Move, settled_effect
 from assent.ledger.entries import SALT_BYTES
 from assent.ledger.intents import Intent, intent_bytes, intent_digest
-from assent.ledger.operations import Operation, Place
+from assent.ledger.operations import Operation, Place, Reading, as_it_is, reading_of
 from assent.ledger.ports import LedgerStore
 from assent.ledger.reviews import Review
 from assent.operations.asking import Asked, Asking
@@ -56,6 +56,7 @@ class _Ready(NamedTuple):
     order: Order | None
     grant: Grant | None
     placement: Placement | None = None
+    read: Reading = as_it_is
 
 
 def _ignore(_: StreamEvent) -> None:
@@ -225,7 +226,7 @@ class Gate:
             id=self._ids.grant(),
             now_ms=self._clock.now_ms(),
         )
-        return _Ready(decision, order, grant, placement)
+        return _Ready(decision, order, grant, placement, reading_of(asked.operation))
 
     async def _dispatch(self, effect: Effect, ready: _Ready, *, review: ReviewId | None) -> int:
         assert ready.grant is not None, "nothing is dispatched without a grant"
@@ -269,6 +270,7 @@ class Gate:
             state=effect.state,
             on_event=on_event,
             steering=steering,
+            read=ready.read,
         )
         if settled.applied:
             after = settled_effect(effect, outcome, settled.seq)

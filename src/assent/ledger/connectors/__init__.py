@@ -1,10 +1,14 @@
-"""The connectors that come with Assent: files, shell, python, http. Pure: they read arguments and write orders."""
+"""The connectors that come with Assent: files, shell, python, http. Pure: they read arguments and write orders.
+
+Connectors that are made of descriptions are in `families`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from assent.ledger.connectors.discovery import DISCOVERY
 from assent.ledger.connectors.files import FILES
 from assent.ledger.connectors.http import HTTP
 from assent.ledger.connectors.python import PYTHON
@@ -14,7 +18,7 @@ from assent.primitives.errors import Conflict
 
 __all__ = ["BUILTIN", "catalogue"]
 
-BUILTIN: tuple[Operation, ...] = (*FILES, *SHELL, *PYTHON, *HTTP)
+BUILTIN: tuple[Operation, ...] = (*FILES, *SHELL, *PYTHON, *HTTP, *DISCOVERY)
 
 
 def catalogue(operations: Iterable[Operation]) -> Mapping[str, Operation]:

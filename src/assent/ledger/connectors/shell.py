@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -90,7 +91,7 @@ class ShellRun:
         return Facts(
             path=spot.path,
             inside_workspace=spot.inside,
-            program=_judged_name(_program(given, place)),
+            program=judged_name(program_of(given["argv"][0], cwd=given["cwd"], place=place)),
             target=given["target"],
             payload_bytes=len(given["stdin"].encode()),
         )
@@ -110,7 +111,7 @@ class ShellRun:
         """
         given = self._given(arguments)
         return ProcessOrder(
-            argv=(_program(given, place), *given["argv"][1:]),
+            argv=(program_of(given["argv"][0], cwd=given["cwd"], place=place), *given["argv"][1:]),
             workspace=workspace_of(place),
             cwd=inside(given["cwd"], place),
             stdin=given["stdin"].encode(),
@@ -133,7 +134,7 @@ class ShellRun:
 
     def _given(self, arguments: dict[str, Any]) -> dict[str, Any]:
         given = read_arguments(self.contract, arguments)
-        _check_argv(given["argv"])
+        check_argv(given["argv"])
         check_env(given["env"])
         texts = [*given["argv"], *given["env"], *given["env"].values()]
         if sum(len(text.encode()) for text in texts) > COMMAND_BYTES_MAX:
@@ -141,7 +142,12 @@ class ShellRun:
         return given
 
 
-def _check_argv(argv: list[str]) -> None:
+def check_argv(argv: Sequence[str]) -> None:
+    """Accept words that a program can be given.
+
+    Raises:
+        Malformed: `argv_malformed`.
+    """
     if not argv:
         raise Malformed("argv_malformed", "`argv` names no program", hint="give the program and its arguments")
     if len(argv) > ARGV_MAX:
@@ -150,8 +156,8 @@ def _check_argv(argv: list[str]) -> None:
         raise Malformed("argv_malformed", "`argv` holds a NUL character, which no program can be given")
 
 
-def check_env(env: dict[str, str]) -> None:
-    """Whether a program can be given `env`.
+def check_env(env: Mapping[str, str]) -> None:
+    """Accept variables that a program can be given and that do not decide which program it is.
 
     Raises:
         Malformed: `env_malformed`.
@@ -169,16 +175,20 @@ def check_env(env: dict[str, str]) -> None:
             )
 
 
-def _program(given: dict[str, Any], place: Place) -> str:
-    """What `argv[0]` names: a bare name as it is, a path as the absolute path it leads to from `cwd`."""
-    written: str = given["argv"][0]
+def program_of(written: str, *, cwd: str, place: Place) -> str:
+    """What a program's name stands for: a bare name as it is, a path as the absolute path it leads to from `cwd`.
+
+    Raises:
+        Malformed: `program_malformed`, `path_malformed`.
+    """
     check_path(written)
     if written.endswith("/") or posixpath.basename(written) in (".", ".."):
         raise Malformed("program_malformed", f"`{escaped(written)}` names a folder, not a program")
-    return normal(posixpath.join(workspace_of(place), given["cwd"], written)) if "/" in written else written
+    return normal(posixpath.join(workspace_of(place), cwd, written)) if "/" in written else written
 
 
-def _judged_name(program: str) -> str:
+def judged_name(program: str) -> str:
+    """What rules see of a program: its own name when it is one of the system's, else its whole path."""
     folder, name = posixpath.split(program)
     return name if not folder or folder in PROGRAM_FOLDERS else program
 

@@ -6,9 +6,13 @@ contract, so an approval that was given for one definition never runs under anot
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import msgspec
 
+from assent.ledger.connectors.families.graphql_calls import GraphqlMade, GraphqlRecipe
 from assent.ledger.connectors.families.http_calls import HttpMade, HttpRecipe
+from assent.ledger.connectors.families.mcp_calls import McpMade, McpRecipe
 from assent.ledger.connectors.families.names import told
 from assent.ledger.connectors.families.reductions import Reduced
 from assent.ledger.contracts import Argument, ArgumentKind, OperationContract
@@ -20,7 +24,7 @@ from assent.primitives.errors import Malformed
 JSON_BYTES_MAX = 1_048_576
 OPERATIONS_MAX = 2_000
 
-Recipe = HttpRecipe
+Recipe = HttpRecipe | GraphqlRecipe | McpRecipe
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -45,7 +49,16 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def operation(self, *, contract: OperationContract | None = None) -> Operation:
         """What carries it out, under `contract` when a person said something else about its effect."""
-        return HttpMade(contract or self.contract, self.recipe)
+        under = contract or self.contract
+        match self.recipe:
+            case HttpRecipe() as http:
+                return HttpMade(under, http)
+            case GraphqlRecipe() as graphql:
+                return GraphqlMade(under, graphql)
+            case McpRecipe() as mcp:
+                return McpMade(under, mcp)
+            case _ as never:
+                assert_never(never)
 
     def check(self) -> None:
         """Whether the recipe goes with the contract: it sends what the contract declares, where the contract says.

@@ -18,13 +18,14 @@ from assent.execution.obligations import Obligations
 from assent.execution.orders import HttpOrder
 from assent.execution.urls import parse_url
 from assent.ledger.connectors.families.made import Made, spelled
-from assent.ledger.contracts import EffectClass, OperationContract
+from assent.ledger.contracts import EffectClass, Idempotency, OperationContract
 from assent.ledger.operations import Facts, Place
 from assent.primitives.canonical import canonical
 from assent.primitives.errors import Malformed
 
 _HOLE = re.compile(r"\{([^{}/]*)\}")
 _READ_REDIRECTS_MAX = 3
+_RETRIES_MAX = 2
 
 Form = Literal["plain", "repeat", "comma", "json"]
 
@@ -105,6 +106,7 @@ class HttpMade(Made):
             headers=self._fields(given, key=sent_key),
             body=self._body(given),
             redirects_max=_READ_REDIRECTS_MAX if self.contract.effect is EffectClass.READ else 0,
+            retries_max=0 if self.contract.idempotency is Idempotency.NONE else _RETRIES_MAX,
             idempotency_key=sent_key,
             limits=obligations.limits,
         )

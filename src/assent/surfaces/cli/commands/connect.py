@@ -62,6 +62,94 @@ async def openapi(
     return _decided(desk, proposal, yes=yes)
 
 
+async def graphql(
+    source: str,
+    /,
+    *,
+    name: Called,
+    server: str = "",
+    only: str = "",
+    yes: Yes = False,
+    common: Common | None = None,
+    desk: Annotated[Desk, Parameter(parse=False)],
+) -> Said:
+    """Make a connector of a GraphQL schema: an operation for each query and each mutation.
+
+    Example: assent connect graphql http://127.0.0.1:8080/graphql --name shop
+
+    Parameters
+    ----------
+    source
+        The server's URL, which is asked for its schema by a governed `http.introspect`; or a file with the result of an
+        introspection.
+    name
+        What the connector is called: its operations are NAME.something.
+    server
+        With a file: the URL its calls go to.
+    only
+        Only fields whose name holds this text.
+    yes
+        Admit it without asking.
+    """
+    desk.use(common)
+    connecting = desk.connecting()
+    url = server or (source if _is_url(source) else "")
+    if not url:
+        raise Malformed(
+            "usage", "a file does not say where its calls go", hint="name the server with --server https://…"
+        )
+    data = await _fetched(desk, source, operation="http.introspect") if _is_url(source) else _read(source)
+    return _decided(desk, connecting.graphql(data, name=name, where=source, url=url, only=only), yes=yes)
+
+
+async def mcp(
+    *argv: str,
+    name: Called,
+    url: str = "",
+    cwd: str = ".",
+    host: str = "",
+    writes: Annotated[bool, Parameter(negative="")] = False,
+    only: str = "",
+    yes: Yes = False,
+    common: Common | None = None,
+    desk: Annotated[Desk, Parameter(parse=False)],
+) -> Said:
+    """Make a connector of the tools of an MCP server: a program, or a host.
+
+    The server is asked by a governed `shell.tools` or `http.tools`. Each tool is bound to its definition as it is now:
+    when the server changes it, its calls are refused until you have seen the difference and admitted it.
+
+    Example: assent connect mcp --name notes -- python3 notes_server.py
+
+    Parameters
+    ----------
+    argv
+        The server's program and its arguments, after `--`.
+    name
+        What the connector is called: its operations are NAME.something.
+    url
+        The server's URL, when it is not a program.
+    cwd
+        The folder that the program runs in, relative to the workspace.
+    host
+        The one host (`name:port`) that the program may reach when it is called.
+    writes
+        The program may write the workspace when it is called.
+    only
+        Only tools whose name holds this text.
+    yes
+        Admit it without asking.
+    """
+    desk.use(common)
+    connecting = desk.connecting()
+    if bool(url) == bool(argv):
+        raise Malformed("usage", "a server is a program or a URL", hint="write `-- PROGRAM …`, or --url https://…")
+    operation, arguments = ("http.tools", {"url": url}) if url else ("shell.tools", {"argv": list(argv), "cwd": cwd})
+    tools = await _listed(desk, operation, arguments)
+    proposal = connecting.mcp(tools, name=name, url=url, argv=argv, cwd=cwd, host=host, writes=writes, only=only)
+    return _decided(desk, proposal, yes=yes)
+
+
 async def shelf(
     *,
     common: Common | None = None,
@@ -211,13 +299,23 @@ def _is_url(source: str) -> bool:
     return source.lower().startswith(("http://", "https://"))
 
 
-async def _fetched(desk: Desk, url: str) -> bytes:
+async def _fetched(desk: Desk, url: str, *, operation: str = "http.get") -> bytes:
     from assent.operations.fetching import fetched
 
-    place = desk.place
-    wish = Wish(tenant=place.tenant, operation="http.get", arguments={"url": url}, principal=place.person)
     async with desk.open() as house:
-        return await fetched(house.gate, wish)
+        return await fetched(house.gate, _wish(desk, operation, {"url": url}))
+
+
+async def _listed(desk: Desk, operation: str, arguments: dict[str, Any]) -> list[Any]:
+    from assent.operations.fetching import listed
+
+    async with desk.open() as house:
+        return await listed(house.gate, _wish(desk, operation, arguments))
+
+
+def _wish(desk: Desk, operation: str, arguments: dict[str, Any]) -> Wish:
+    place = desk.place
+    return Wish(tenant=place.tenant, operation=operation, arguments=arguments, principal=place.person)
 
 
 def _read(name: str) -> bytes:
