@@ -108,6 +108,7 @@ class Run:
             "argv": list(self._order.argv), "env_names": sorted(self._order.env), "cwd": folder_inside(self._order),
             "pid": launch.program_pid, "init_pid": launch.init_pid, "exit": report.get("exit"),
             "signal": report.get("signal"), "rusage": report.get("rusage", {}),
+            "seen": report.get("seen", {}),
             "namespaces": namespace_facts(attestation.properties),
             "death": {"proved_by": "pidfd" if ended.dead else "nothing", "after_kill_ms": ended.death_ms},
         }  # fmt: skip

@@ -135,6 +135,7 @@ class Confined:
         spec["env"] = {**spec["env"], "HOME": scratch, "TMPDIR": scratch, **order.env}
         spec["scratch"], spec["scratch_bytes_max"] = scratch, scratch_bytes(order.limits)
         spec["writable"] = [scratch, *own]
+        spec["disk"] |= {"folders": [scratch, *own], "own": []}
         spec["readable"] = [*self._image.system, *_OF_THE_MACHINE, *([] if own else [workspace.path])]
         spec["devices"] = list(_DEVICES)
         return spec

@@ -38,6 +38,7 @@ _STREAM_LINKS = (
     ("/proc/self/fd/1", "/dev/stdout"), ("/proc/self/fd/2", "/dev/stderr"),
 )  # fmt: skip
 _SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
+_SCRATCH = ("/tmp", "/dev/shm")  # noqa: S108 - inside the sandbox, where they are file systems of its own
 _LIMIT_MAX = 2**62  # the kernel's own numbers end above
 _PAGE_BYTES = 4096
 _TERM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
@@ -124,6 +125,10 @@ class Image:
             "landlock": self.landlock_abi, "writable": self.writable(order),
             "limits": resource_limits(limits), "memory_bytes_max": limits.memory_bytes_max,
             "cpu_s_max": limits.cpu_s_max,
+            "disk": {
+                "folders": [workspace.path] if order.workspace_writable else [], "own": list(_SCRATCH),
+                "bytes_max": limits.disk_bytes_max,
+            },
         }  # fmt: skip
 
     def environment(self, order: ProcessOrder) -> dict[str, str]:
@@ -135,7 +140,7 @@ class Image:
     def writable(self, order: ProcessOrder) -> list[str]:
         """The folders inside in which files may be made."""
         own = [os.path.normpath(order.workspace)] if order.workspace_writable else []
-        return ["/tmp", "/dev/shm", *own]  # noqa: S108
+        return [*_SCRATCH, *own]
 
     def _mounts(self, order: ProcessOrder, sources: dict[str, int], workspace: Workspace) -> list[Mount]:
         identity = (workspace.device, workspace.inode)
@@ -145,7 +150,7 @@ class Image:
             or (workspace.path, "path", workspace.path, order.workspace_writable, identity)
         )
         mounts += [(f"/dev/{name}", "device", f"/dev/{name}", True, None) for name in _devices(order)]
-        mounts += [(place, "tmpfs", scratch_bytes(order.limits), True, None) for place in ("/tmp", "/dev/shm")]  # noqa: S108
+        mounts += [(place, "tmpfs", scratch_bytes(order.limits), True, None) for place in _SCRATCH]
         return sorted(mounts, key=lambda mount: mount[0].count("/"))
 
     def _check_place(self, path: str) -> None:
@@ -166,7 +171,7 @@ def _devices(order: ProcessOrder) -> tuple[str, ...]:
 
 def scratch_bytes(limits: Limits) -> int:
     """How much the sandbox's own /tmp may hold: never 0, which to a tmpfs means no limit."""
-    return max(_PAGE_BYTES, min(limits.file_bytes_max, limits.memory_bytes_max))
+    return max(_PAGE_BYTES, min(limits.file_bytes_max, limits.memory_bytes_max, limits.disk_bytes_max))
 
 
 def check_order(order: ProcessOrder) -> None:

@@ -54,6 +54,7 @@ class LocalWeak:
         spec = self._image.specification(order, uid=uid, gid=gid, sources={}, workspace=workspace)
         spec["drop_to"] = (uid, gid) if os.geteuid() == 0 else None
         spec["env"] = {**spec["env"], "HOME": order.workspace, **order.env}
+        spec["disk"]["own"] = []  # its /tmp is everybody's: nobody can tell what there is the run's
         spec["limits"] = await asyncio.to_thread(limits_beside, order, uid)
         stage = await start_stage("weak", spec, streams)
         self._started.add(stage.process)

@@ -4,8 +4,8 @@ Under bubblewrap and in a container it starts as process 1 inside the finished r
 (Landlock, the filter, limits) and goes on exactly as our own jail does (`jailed`). Where there are no namespaces it
 stays outside and watches: it is the subreaper of all that the program starts, so a daemon that leaves its session still
 ends up as its child, and it ends only when no descendant is left. It ends them by stopping and killing to a fixpoint,
-since a fork may always run away from one pass. It sums up memory and processor time over the tree as the warden does,
-and at its end removes the scratch folder, also when the supervisor is long gone.
+since a fork may always run away from one pass. It looks at what the tree uses as the warden does (`meter.py`), and at
+its end removes the scratch folder, also when the supervisor is long gone.
 
 The supervisor cannot kill by namespace there: it asks (SIGUSR1, or by closing the gate). In `fenced` mode the program
 cannot reach the watcher: Landlock keeps signals and tracing within the program's own domain. In `weak` mode a program
@@ -25,6 +25,7 @@ from typing import NoReturn
 
 from . import fence, jail, kernels, seccomp, spawner, syscalls, warden
 from .arrivals import Spec, Streams, fail
+from .meter import Meter
 
 _FIXPOINT_PASSES_MAX = 1000
 _BLOCK_BYTES, _ENTRIES_MIN = 512, 4096
@@ -83,37 +84,40 @@ def _watch(program: int, gate: socket.socket, spec: Spec) -> NoReturn:
     poll = select.poll()
     poll.register(waking, select.POLLIN)
     poll.register(gate, 0)  # its end only: a waiting `G` is the program's
-    tripped, next_look = "-", time.monotonic() + warden.PERIOD_S
+    tripped, meter = "-", Meter(spec, lambda: [str(pid) for pid in _descendants()])
     while True:
         ended = warden.reap(program)
         if ended is not None:
             _kill_all()
             _remove(spec.get("scratch", ""))
-            warden.report(gate, *ended, tripped)
-        if time.monotonic() >= next_look:
-            tripped = _look(spec, tripped)
-            next_look = time.monotonic() + warden.PERIOD_S
-        for fd, _events in poll.poll(max(0.0, next_look - time.monotonic()) * 1000):
+            warden.report(gate, *ended, tripped, meter)
+        if meter.wait_s == 0:
+            found = _look(spec, meter)
+            tripped = found if tripped == "-" else tripped
+        for fd, _events in poll.poll(meter.wait_s * 1000):
             asked = os.read(waking, 512) if fd == waking else b""
-            if signal.SIGTERM in asked:
-                _signal_descendants(signal.SIGTERM)
-            for number in asked:
-                warden.relay(number, program)
+            _pass_on(asked, program)
             if fd == gate.fileno():  # the supervisor is gone
                 poll.unregister(gate)
             if fd == gate.fileno() or signal.SIGUSR1 in asked:
                 _kill_all()
 
 
-def _look(spec: Spec, tripped: str) -> str:
+def _look(spec: Spec, meter: Meter) -> str:
     """Measure the tree; once it went over a limit, it is ended."""
-    if tripped == "-":
-        tripped = warden.exceeded(spec, [str(pid) for pid in _descendants()])
+    tripped = meter.look()
     if tripped == "-" and "scratch" in spec and _overflows(spec["scratch"], spec["scratch_bytes_max"]):
         tripped = "disk"
     if tripped != "-":
         _kill_all()
     return tripped
+
+
+def _pass_on(asked: bytes, program: int) -> None:
+    if signal.SIGTERM in asked:
+        _signal_descendants(signal.SIGTERM)
+    for number in asked:
+        warden.relay(number, program)
 
 
 def _overflows(folder: str, bytes_max: int) -> bool:

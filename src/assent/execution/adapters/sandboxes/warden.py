@@ -13,14 +13,11 @@ as long as it has not collected the program; from outside its number could belon
 A gate that closes means that the supervisor is gone: everybody ends, also when the spawner, whose death would do the
 same, hangs and does not die.
 
-Per-process limits do not bound a tree, so every `PERIOD_S` the warden sums resident memory and processor time over
-the namespace. Over the memory limit it counts again precisely (proportional set size, so that pages shared between
-forks count once) before it ends the tree. Memory in no process's pages is outside this sum: the filter closes the
-calls that make it (detached segments, message queues, memory files), and what the kernel keeps for pipes and sockets is
-bounded by the number of descriptors alone; only a cgroup could bound it in bytes.
+What no per-process limit bounds it looks at from time to time (`meter.py`), and ends the tree when a limit is passed.
 
-Its report is one message: `E status user_us system_us maxrss_kb minor major voluntary involuntary limit`, where
-`status` is the raw wait status of the program and `limit` is `memory`, `cpu` or `-`.
+Its report is one message: `E status user_us system_us maxrss_kb minor major voluntary involuntary limit looks processes
+memory_bytes disk_bytes`, where `status` is the raw wait status of the program, `limit` is `memory`, `cpu`, `disk` or
+`-`, and the last three are the most that was seen in so many looks.
 """
 
 from __future__ import annotations
@@ -33,17 +30,14 @@ import select
 import signal
 import socket
 import termios
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
 from . import syscalls
 from .arrivals import Spec, Streams, fail
+from .meter import Meter
 
-PERIOD_S = 0.1
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 RELAYED = ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "WINCH", "KILL")
 _RELAYS = {signal.SIGRTMIN + 1 + place: signal.Signals[f"SIG{name}"] for place, name in enumerate(RELAYED)}
 _WATCHED = (signal.SIGCHLD, signal.SIGTERM, *_RELAYS)
@@ -142,33 +136,34 @@ def execute(argv: list[str], env: dict[str, str]) -> int:
 
 def watch(program: int, gate: socket.socket, spec: Spec) -> NoReturn:
     """Reap and measure until the program ends, report, and end (which ends the namespace)."""
-    tripped, next_look = "-", time.monotonic() + PERIOD_S
+    tripped, meter = "-", Meter(spec, _others)
     supervisor = select.poll()
     supervisor.register(gate, 0)  # its end only: a waiting `G` is the program's
     while True:
-        caught = signal.sigtimedwait(_WATCHED, max(0.0, next_look - time.monotonic()))
+        caught = signal.sigtimedwait(_WATCHED, meter.wait_s)
         if caught is not None and caught.si_signo == signal.SIGTERM:
             _signal_all(signal.SIGTERM)
         elif caught is not None:
             relay(caught.si_signo, program)
         ended = reap(program)
         if ended is not None:
-            report(gate, *ended, tripped)
-        if time.monotonic() >= next_look:
+            report(gate, *ended, tripped, meter)
+        if meter.wait_s == 0:
             if supervisor.poll(0):
                 os._exit(0)  # and the namespace with it
-            tripped = exceeded(spec, _others()) if tripped == "-" else tripped
+            found = meter.look()
+            tripped = found if tripped == "-" else tripped
             if tripped != "-":
                 _signal_all(signal.SIGKILL)
-            next_look = time.monotonic() + PERIOD_S
 
 
-def report(gate: socket.socket, status: int, usage: resource.struct_rusage, tripped: str) -> NoReturn:
+def report(gate: socket.socket, status: int, usage: resource.struct_rusage, tripped: str, meter: Meter) -> NoReturn:
     """Send the one `E` message and end."""
     times = (int(usage.ru_utime * 1e6), int(usage.ru_stime * 1e6))
     counts = (usage.ru_maxrss, usage.ru_minflt, usage.ru_majflt, usage.ru_nvcsw, usage.ru_nivcsw)
+    seen = (meter.looks, meter.processes, meter.memory_bytes, meter.disk_bytes)
     try:
-        gate.send(f"E {status} {' '.join(map(str, (*times, *counts)))} {tripped}".encode())
+        gate.send(f"E {status} {' '.join(map(str, (*times, *counts, tripped, *seen)))}".encode())
     finally:
         os._exit(0)
 
@@ -189,37 +184,6 @@ def reap(program: int) -> tuple[int, resource.struct_rusage] | None:
 
 def _others() -> list[str]:
     return [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
-
-
-def exceeded(spec: Spec, pids: list[str]) -> str:
-    """Which limit the processes `pids` go over together: `memory`, `cpu`, or `-`."""
-    memory_bytes, cpu_ticks = 0, 0
-    for pid in pids:
-        used = _stat(pid)
-        memory_bytes, cpu_ticks = memory_bytes + used[0], cpu_ticks + used[1]
-    gone = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if cpu_ticks / _TICKS_PER_S + gone.ru_utime + gone.ru_stime > spec["cpu_s_max"]:
-        return "cpu"
-    over = memory_bytes > spec["memory_bytes_max"] and sum(map(_proportional, pids)) > spec["memory_bytes_max"]
-    return "memory" if over else "-"
-
-
-def _stat(pid: str) -> tuple[int, int]:
-    """Resident bytes and processor ticks (its waited-for children included) of one process."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return 0, 0
-    return int(fields[21]) * _PAGE_BYTES, sum(map(int, fields[11:15]))
-
-
-def _proportional(pid: str) -> int:
-    try:
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-            return next((int(line.split()[1]) * 1024 for line in file if line.startswith(b"Pss:")), 0)
-    except OSError:
-        return _stat(pid)[0]
 
 
 def _signal_all(number: int) -> None:
