@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from assent.execution.adapters.artefacts import ArtefactFolder
 from assent.execution.adapters.process import ProcessLane
 from assent.execution.attestations import ConfinementClass
 from assent.execution.orders import ProcessOrder
@@ -53,7 +54,10 @@ class Driver:
         if lane is None:
             chosen: Any = mechanism
             lane = self._lanes[mechanism or ""] = ProcessLane(
-                clock=RealClock(), state_dir=self._state_dir, mechanism=chosen
+                clock=RealClock(),
+                state_dir=self._state_dir,
+                mechanism=chosen,
+                artefacts=ArtefactFolder(self._state_dir / "artefacts", entropy=os.urandom),
             )
         return lane
 
@@ -115,6 +119,31 @@ class Driver:
             "resident_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         }
 
+    async def crowd(self, order: Any, floor: str, count: int) -> Any:
+        """Carry `count` orders at once, say a word of its own to each once all run, and count what came back."""
+        scripts = [Script([["input", f"word {n}"], ["end"]], begins=asyncio.Event()) for n in range(count)]
+        work = [
+            asyncio.ensure_future(
+                self.lane(None).carry(
+                    msgspec.convert(order, ProcessOrder),
+                    floor=ConfinementClass(floor),
+                    on_event=script.hear,
+                    steering=script,
+                )
+            )
+            for script in scripts
+        ]
+        for script, task in zip(scripts, work, strict=True):
+            listened = asyncio.ensure_future(script.listened.wait())
+            await asyncio.wait([listened, task], return_when=asyncio.FIRST_COMPLETED)
+            listened.cancel()
+        running = sum(one.listened.is_set() and not task.done() for one, task in zip(scripts, work, strict=True))
+        for script in scripts:
+            script.begins.set()
+        outcomes = await asyncio.gather(*work)
+        whole = [one.value.get("stdout") == f"word {n}" and one.code == "ok" for n, one in enumerate(outcomes)]
+        return {"running": running, "whole": sum(whole), "codes": sorted({one.code for one in outcomes})}
+
     async def selftest(self, mechanism: str | None = None, fresh: bool = False) -> Any:
         report = await self.lane(mechanism).selftest(fresh=fresh)
         return {**msgspec.to_builtins(report), "held": report.held, "verdict": report.verdict}
@@ -146,8 +175,12 @@ class Script:
     `["take_one"]` takes pieces one by one, with a breath between them.
     """
 
-    def __init__(self, steps: list[Any]) -> None:
+    def __init__(self, steps: list[Any], *, begins: asyncio.Event | None = None) -> None:
         self.steps = steps
+        self.listened = asyncio.Event()
+        self.begins = begins or asyncio.Event()
+        if begins is None:
+            self.begins.set()
         self.heard: list[StreamEvent] = []
         self.text = b""
         self.overran = 0
@@ -158,7 +191,7 @@ class Script:
 
     def hear(self, event: StreamEvent) -> None:
         self.overran += not self._room.is_set()
-        if len(self.heard) < 10_000:
+        if len(self.text) < 1_000_000:
             self.heard.append(event)
             self.text += event.data
         if self._one_by_one:
@@ -168,6 +201,8 @@ class Script:
         self._next()
 
     async def word(self) -> Word:
+        self.listened.set()
+        await self.begins.wait()
         while True:
             self._next()
             if self.steps and self.steps[0][0] in _WORDS:

@@ -91,3 +91,10 @@ def test_output_comes_whole_and_in_order_when_it_is_taken_piece_by_piece(lane, p
     expected = "".join(f"{n}\n" for n in range(100_000))
     assert "".join(text for _stream, text in answer["heard"]) == answer["value"]["stdout"] == expected
     assert answer["overran"] == 0
+
+
+@pytest.mark.slow
+def test_no_execution_is_lost_when_many_run_at_once(lane, place):
+    order = place.order("cat", stdin_open=True, limits={"wall_ms": 300_000})
+    answer = lane.ask(do="crowd", order=order, floor="namespaced", count=150)
+    assert answer == {"running": 150, "whole": 150, "codes": ["ok"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from assent.execution.adapters.sandboxes import meter
 from assent.execution.outcomes import Ending
-from tests.execution.lane_world import processes_with
+from tests.execution.lane_world import eventually, processes_with
 
 QUICK = {"wall_ms": 20_000}
 MEBIBYTE = 1_048_576
@@ -111,20 +112,25 @@ def test_most_that_was_seen_is_told_when_a_run_was_looked_at(lane, place):
     assert 60_000_000 < seen["memory_bytes"] < 200_000_000
 
 
-def test_looks_come_later_when_nothing_stirs(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
+def test_looks_come_later_when_nothing_stirs_and_soon_again_when_something_does():
     spec = {"memory_bytes_max": 1, "cpu_s_max": 10, "disk": {"folders": [], "own": [], "bytes_max": 1}}
-    idle = meter.Meter(spec, list)
-    waits = []
-    for _ in range(8):
-        waits.append(round(idle.wait_s, 3))
-        now[0] += idle.wait_s
-        assert idle.look() == "-"
-    assert waits == [0.1, 0.1, 0.2, 0.4, 0.8, 0.8, 0.8, 0.8]
-    idle._pids = lambda: [str(os.getpid())]
-    assert idle.look() == "memory"
-    assert idle.wait_s == pytest.approx(meter.PERIOD_S)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as idle:
+        assert idle.stdin is not None
+        assert idle.stdout is not None
+        idle.stdin.write(b"x")
+        idle.stdin.flush()
+        idle.stdout.read(1)  # so it has started, and waits again
+        looker = meter.Meter(spec, lambda: [str(idle.pid)])
+        assert looker.look() == "memory"
+        assert eventually(lambda: looker.look() == "-" and looker._period_s == meter.IDLE_PERIOD_S)
+        idle.stdin.write(b"x")
+        idle.stdin.flush()
+        idle.stdout.read(1)
+        assert looker.look() == "memory"
+        assert looker._period_s == meter.PERIOD_S
+        idle.kill()
+    looker.look()
+    assert looker._period_s == meter.PERIOD_S
 
 
 def test_changed_files_are_summed_and_others_are_not_when_a_folder_is_walked():

@@ -12,6 +12,7 @@ import msgspec
 
 from assent.bootstrap.anchors import AnchorFile
 from assent.bootstrap.beyond import targets_beyond
+from assent.bootstrap.descriptors import raise_open_files_limit
 from assent.bootstrap.keys import log_identity
 from assent.bootstrap.settings_targets import TargetSettings
 from assent.bootstrap.system import SystemClock, SystemEntropy
@@ -107,6 +108,7 @@ async def open_node(
     """
     clock = clock or SystemClock()
     entropy = entropy or SystemEntropy()
+    raise_open_files_limit()
     ids = IdSource(clock, entropy)
     data = _made(blueprint.data)
     identity = log_identity(data / "keys", entropy=entropy)
@@ -231,8 +233,8 @@ def own_targets(clock: Clock, entropy: Entropy, data: Path, lanes: Mapping[type,
     """This machine, with the lanes that are given or with all there are."""
     if lanes is not None:
         return [LocalTarget(lanes=lanes, clock=clock)]
-    process = ProcessLane(clock=clock, state_dir=data / "sandbox")
     artefacts = ArtefactFolder(data / "artefacts", entropy=entropy)
+    process = ProcessLane(clock=clock, state_dir=data / "sandbox", artefacts=artefacts)
     http = HttpLane(clock=clock, entropy=entropy, artefacts=artefacts)
     own: dict[type, Lane] = {  # closed in this order: what is built on others first
         McpOrder: McpLane(clock=clock, entropy=entropy, process=process, http=http, artefacts=artefacts),

@@ -31,7 +31,8 @@ from assent.execution.targets import Offer
 from assent.primitives.clock import Clock
 from assent.primitives.errors import AssentError, InvariantBroken
 
-RUNS_MAX = 32
+RUNS_MAX = 2_048  # at once; each holds a handful of descriptors here and two processes
+BUILDS_MAX = 8  # sandboxes being built at once: more would only wait for each other, and then for too long
 Ready = Callable[[], Awaitable[Held | str]]
 
 
@@ -62,7 +63,7 @@ class ProcessLane:
     ) -> None:
         self._clock = clock
         self._artefacts = artefacts
-        self._slots = asyncio.Semaphore(runs_max)
+        self._slots, self._builds = asyncio.Semaphore(runs_max), asyncio.Semaphore(BUILDS_MAX)
         self.roster = Roster(
             clock=clock, state_dir=state_dir, readable=readable, forced=mechanism, attack=self._carry_attack
         )
@@ -104,8 +105,9 @@ class ProcessLane:
             if isinstance(held, str):
                 return run.failed("confinement_unmet", held, NOTHING_OBSERVED)
             run.verdict = held.verdict
+            run.begin()
             async with self._slots:
-                return await run.carry(held.mechanism, floor, on_event)
+                return await run.carry(held.mechanism, floor, on_event, builds=self._builds)
         except AssentError as error:
             return run.failed(error.code, str(error), NOTHING_OBSERVED)
         except OSError as error:  # descriptors or memory of this process are used up

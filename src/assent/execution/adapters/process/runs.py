@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -37,14 +38,22 @@ class Run:
     ) -> None:
         self._order, self._clock, self._on_attested = order, clock, on_attested
         self._artefacts, self._steering = artefacts, steering
-        self._started_ms, self._started_ns = clock.now_ms(), clock.monotonic_ns()
+        self.begin()
         self.verdict: Mapping[str, bool] = {}
         self._went = False
 
-    async def carry(self, mechanism: Mechanism, floor: ConfinementClass, on_event: OnEvent) -> Outcome:
+    def begin(self) -> None:
+        """Its time counts from now: waiting for a turn is part of it, this node's self-test is not."""
+        self._started_ms, self._started_ns = self._clock.now_ms(), self._clock.monotonic_ns()
+
+    async def carry(
+        self, mechanism: Mechanism, floor: ConfinementClass, on_event: OnEvent, *, builds: asyncio.Semaphore
+    ) -> Outcome:
+        """Build, attest, go, supervise, and tell the end."""
         streams = Streams.of(self._order, spoken_to=self._steering is not None, artefacts=self._artefacts)
         try:
-            launch = await mechanism.launch(self._order, streams)
+            async with builds:
+                launch = await mechanism.launch(self._order, streams)
             try:
                 return await self._drive(mechanism, launch, streams, floor, on_event)
             finally:

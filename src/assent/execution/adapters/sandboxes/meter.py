@@ -1,9 +1,9 @@
 """What a run uses that no kernel limit bounds for a whole tree: memory, processor time, disk. Looked at, from above it.
 
-Per-process limits do not bound a tree, so the process above it looks every `PERIOD_S`. While nothing stirs (the same
-processes, not one tick of processor time, the same memory) each look comes twice as late as the one before, up to
-`IDLE_PERIOD_S`: a thousand idle programs cost next to nothing, and the first look that finds something stirring goes
-back to `PERIOD_S`.
+Per-process limits do not bound a tree, so the process above it looks every `PERIOD_S`. While nothing stirs each look
+comes twice as late as the one before, up to `IDLE_PERIOD_S`, and costs a few microseconds: the processor clocks of the
+known processes stand still, to the nanosecond, so none of them can have started another, nor have taken memory or disk.
+So a thousand idle programs cost next to nothing. The first look that finds something stirring is a whole one again.
 
 - Memory is resident memory over all processes; over the limit it is counted again precisely (proportional set size, so
   that pages shared between forks count once). Memory in no process's pages is outside this sum: the filter closes the
@@ -21,6 +21,7 @@ All of it is seen at looks only: a limit can be passed by what fits between two.
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import stat
@@ -34,6 +35,7 @@ ENTRIES_MAX = 100_000
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _BLOCK_BYTES = 512
+_SCHEDULED = 2  # the kind of a process's clock that counts every nanosecond it runs (CPUCLOCK_SCHED)
 _CLOCK_SLACK_S = 0.05  # the kernel stamps files with a clock that may lag by a tick
 
 Pids = Callable[[], list[str]]
@@ -46,7 +48,7 @@ class Meter:
         self._memory_bytes_max, self._cpu_s_max = spec["memory_bytes_max"], spec["cpu_s_max"]
         self._pids = pids
         self._disk = Disk(**spec["disk"])
-        self._before: object = None
+        self._clocks: dict[str, float] = {}
         self._period_s = PERIOD_S
         self._next_s = time.monotonic() + PERIOD_S
         self.looks = self.processes = self.memory_bytes = self.disk_bytes = 0
@@ -58,18 +60,21 @@ class Meter:
 
     def look(self) -> str:
         """The limit that is passed, or `-`."""
+        still = bool(self._clocks) and all(clock(pid) == before for pid, before in self._clocks.items())
+        passed = "-" if still else self._look()
+        self._period_s = min(2 * self._period_s, IDLE_PERIOD_S) if still else PERIOD_S
+        self._next_s = time.monotonic() + self._period_s
+        self.looks += 1
+        return passed
+
+    def _look(self) -> str:
         pids = self._pids()
+        self._clocks = {pid: clock(pid) for pid in pids}  # before the rest is read: what stirs meanwhile has stirred
         used = [usage(pid) for pid in pids]
         memory_bytes, cpu_ticks = sum(one[0] for one in used), sum(one[1] for one in used)
-        now = (pids, memory_bytes, cpu_ticks)
-        self._period_s = min(2 * self._period_s, IDLE_PERIOD_S) if now == self._before else PERIOD_S
-        self._before = now
-        self._next_s = time.monotonic() + self._period_s
-        passed = self._passed(pids, memory_bytes, cpu_ticks)
-        self.looks += 1
         self.processes = max(self.processes, len(pids))
         self.memory_bytes = max(self.memory_bytes, memory_bytes)
-        return passed
+        return self._passed(pids, memory_bytes, cpu_ticks)
 
     def _passed(self, pids: list[str], memory_bytes: int, cpu_ticks: int) -> str:
         gone = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -140,6 +145,14 @@ def changed_bytes(folder: str, since_s: float) -> int | None:
         except OSError:
             return None
     return total
+
+
+def clock(pid: str) -> float:
+    """The processor time that a process itself has used, in nanoseconds; not a number when it is gone."""
+    try:
+        return time.clock_gettime_ns((~int(pid) << 3) | _SCHEDULED)
+    except OSError:
+        return math.nan
 
 
 def usage(pid: str) -> tuple[int, int]:

@@ -11,7 +11,7 @@ _FIELDS = ("user_us", "system_us", "maxrss_kb", "minor_faults", "major_faults", 
 
 
 def read_report(text: str | None) -> dict[str, Any]:
-    """`exit` or `signal`, `rusage`, what was `seen` at most, and the limit that `tripped`; empty when there is no report."""
+    """`exit` or `signal`, `rusage`, what was `seen` at most, and the limit that `tripped`; empty without a report."""
     if text is None:
         return {}
     status, *numbers = text.split()
