@@ -160,7 +160,7 @@ def main() -> None:
 def _print(name: str, found: dict[str, float]) -> None:
     grown, size = found["grown_bytes"], found["output_bytes"]
     print(f"  {name:<10} {size / 1e6:,.0f} MB in {found['seconds']:.1f} s, memory grew by {grown / 1e6:.1f} MB")
-    result(f"{name} lane: growth of memory over its output", grown / size, at_most=GROWTH_MAX)
+    result(f"{name} lane: growth of memory over its output", grown / OUTPUT_BYTES, at_most=GROWTH_MAX)
 
 
 async def _measured(name: str, size: int) -> dict[str, float]:
