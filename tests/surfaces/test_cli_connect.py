@@ -236,6 +236,35 @@ def test_graphql_schema_is_asked_for_and_its_fields_performed(home: Path, cli: C
         assert len(shop.items) == 2
 
 
+@pytest.mark.slow
+def test_program_is_described_admitted_and_run_confined(home: Path, cli: Cli) -> None:
+    (home / "workspace" / "words.txt").write_text("b\na\n")
+    (home / "sort.toml").write_text("""
+program = "sort"
+[[operation]]
+name = "lines"
+summary = "sort the lines of a file"
+effect = "read"
+[[operation.option]]
+name = "reverse"
+flag = "--reverse"
+type = "boolean"
+[[operation.positional]]
+name = "file"
+type = "path"
+required = true
+""")
+    assert cli("connect", "cli", "sort.toml", "--name", "sort", "--yes").code == 0
+    (home / "policy" / "sort.cedar").write_text(cli("connect", "show", "sort", "--json").document["rules"])
+    assert cli("policy", "activate").code == 0
+    ran = cli("do", "sort.lines", "--file", "words.txt", "--reverse", "--json")
+    assert (ran.code, ran.document["outcome"]["value"]["stdout"]) == (0, "b\na\n")
+    assert cli("do", "sort.lines", "--file", "/etc/passwd").code == 3
+    evil = cli("do", "sort.lines", "--file", "--output=stolen", "--json")
+    assert evil.document["outcome"]["code"] == "exit_nonzero"
+    assert not list((home / "workspace").glob("*stolen*"))
+
+
 def test_operations_of_nobody_are_told_as_such(home: Path, cli: Cli) -> None:
     assert "files.read" in cli("operations", "files").out
     assert cli("operations", "nobody").code == 3

@@ -23,6 +23,7 @@ from assent.ledger.connectors.families.admissions import (
     say,
     short_name,
 )
+from assent.ledger.connectors.families.command_line import read_command_line
 from assent.ledger.connectors.families.documents import read_document
 from assent.ledger.connectors.families.entries import Draft, Entry, LeftOut, Source
 from assent.ledger.connectors.families.graphql import read_graphql
@@ -144,6 +145,13 @@ class Connecting:
         document = read_document(data)
         source = Source(where=_where(where), digest=digest(data))
         return self._propose(read_graphql(document, name=name, source=source, url=url, only=only))
+
+    def command_line(self, data: bytes, *, name: str, where: str, only: str = "") -> Proposal:
+        """Propose a connector of a command line's description. Raises as `openapi`."""
+        check_connector(name, taken=self._builtin)
+        return self._propose(
+            read_command_line(data, name=name, where=_where(where), source_digest=digest(data), only=only)
+        )
 
     def mcp(
         self,

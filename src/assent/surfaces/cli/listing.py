@@ -58,6 +58,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("connect openapi", f"{_HERE}.connect:openapi", "make a connector of an OpenAPI description"),
         Command("connect graphql", f"{_HERE}.connect:graphql", "make a connector of a GraphQL schema"),
         Command("connect mcp", f"{_HERE}.connect:mcp", "make a connector of an MCP server's tools"),
+        Command("connect cli", f"{_HERE}.connect:command_line", "make a connector of a program that you describe"),
         Command("connect list", f"{_HERE}.connect:shelf", "list the connectors that were admitted"),
         Command("connect show", f"{_HERE}.connect:show", "show one connector, and rules for it"),
         Command("connect classify", f"{_HERE}.connect:classify", "say what an operation does to the world"),

@@ -10,6 +10,7 @@ from typing import assert_never
 
 import msgspec
 
+from assent.ledger.connectors.families.command_calls import CommandMade, CommandRecipe
 from assent.ledger.connectors.families.graphql_calls import GraphqlMade, GraphqlRecipe
 from assent.ledger.connectors.families.http_calls import HttpMade, HttpRecipe
 from assent.ledger.connectors.families.mcp_calls import McpMade, McpRecipe
@@ -24,7 +25,7 @@ from assent.primitives.errors import Malformed
 JSON_BYTES_MAX = 1_048_576
 OPERATIONS_MAX = 2_000
 
-Recipe = HttpRecipe | GraphqlRecipe | McpRecipe
+Recipe = HttpRecipe | GraphqlRecipe | McpRecipe | CommandRecipe
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -57,6 +58,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 return GraphqlMade(under, graphql)
             case McpRecipe() as mcp:
                 return McpMade(under, mcp)
+            case CommandRecipe() as command:
+                return CommandMade(under, command)
             case _ as never:
                 assert_never(never)
 

@@ -150,6 +150,36 @@ async def mcp(
     return _decided(desk, proposal, yes=yes)
 
 
+async def command_line(
+    source: str,
+    /,
+    *,
+    name: Called,
+    only: str = "",
+    yes: Yes = False,
+    common: Common | None = None,
+    desk: Annotated[Desk, Parameter(parse=False)],
+) -> Said:
+    """Make a connector of a program, by a description that you wrote: its fixed words, its options, what it does.
+
+    Example: assent connect cli git.toml --name git
+
+    Parameters
+    ----------
+    source
+        The description, a TOML file.
+    name
+        What the connector is called: its operations are NAME.something.
+    only
+        Only operations whose name holds this text.
+    yes
+        Admit it without asking.
+    """
+    desk.use(common)
+    connecting = desk.connecting()
+    return _decided(desk, connecting.command_line(_read(source), name=name, where=source, only=only), yes=yes)
+
+
 async def shelf(
     *,
     common: Common | None = None,
