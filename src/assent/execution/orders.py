@@ -153,8 +153,9 @@ class WebSocketOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     closes it well, and is closed by the lane after `messages_max` messages received, after `listen_ms` (0: only the
     wall limit holds), or when the asker ends the input. The asker may say something only when it `stays_open`.
 
-    A ping goes out every `ping_ms`; without its pong within `pong_ms`, or without any byte for `idle_ms`, the
-    connection counts as lost. It is made anew at most `reconnects_max` times, and only while nothing was ever sent.
+    A ping goes out every `ping_ms`; when neither its pong nor anything else comes within `pong_ms`, or no byte for
+    `idle_ms`, the connection counts as lost. It is made anew at most `reconnects_max` times, and only while nothing was
+    ever sent.
     """
 
     url: str

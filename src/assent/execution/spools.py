@@ -7,6 +7,7 @@ its size and the digest under which it is kept.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from typing import Any
 
 from assent.execution.bodies import shown
@@ -15,6 +16,8 @@ from assent.primitives.digests import Digest
 
 KEPT_BYTES_MAX = 1_048_576
 HEAD_BYTES = 16_384
+TAIL_ITEMS_MAX = 100
+TAIL_BYTES_MAX = 262_144
 
 
 class Spool:
@@ -77,3 +80,34 @@ class Spool:
             self._artefact = artefacts.begin()
             self._artefact.write(bytes(self._kept))
         self._artefact.write(piece)
+
+
+class Transcript:
+    """A list of things that came, one after another: all of them spooled as lines, the last ones kept as they are."""
+
+    def __init__(self, artefacts: Artefacts | None) -> None:
+        self.lines = Spool(artefacts)
+        self.count = 0
+        self._tail: deque[tuple[Any, int]] = deque()
+        self._tail_bytes = 0
+
+    def add(self, line: bytes, item: Any) -> None:  # noqa: ANN401 (any JSON value)
+        """Take `item`, which is `line` when it is written down.
+
+        Raises:
+            OSError: there is no room for it where artefacts are kept.
+        """
+        self.lines.add(line + b"\n")
+        self.count += 1
+        self._tail.append((item, len(line)))
+        self._tail_bytes += len(line)
+        while len(self._tail) > TAIL_ITEMS_MAX or self._tail_bytes > TAIL_BYTES_MAX:
+            _, size = self._tail.popleft()
+            self._tail_bytes -= size
+
+    def shown(self, name: str) -> dict[str, Any]:
+        """For an outcome's value: the last ones under `name`, and where there were more all of them as `transcript`."""
+        shown: dict[str, Any] = {name: [item for item, _ in self._tail], "received": self.count}
+        if self.count > len(self._tail):
+            shown["transcript"] = self.lines.shown()
+        return shown

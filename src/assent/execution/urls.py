@@ -68,6 +68,19 @@ def parse_url(text: str) -> Url:
     return Url(scheme="https" if scheme == "https" else "http", host=host, port=port, target=_rooted(found["target"]))
 
 
+def parse_websocket_url(text: str) -> Url:
+    """Read an absolute `ws` or `wss` URL (RFC 6455 section 3), as the http or https URL of its opening handshake.
+
+    Raises:
+        Malformed: as `parse_url`.
+    """
+    scheme, colon, rest = text.partition(":")
+    carried = {"ws": "http", "wss": "https"}.get(scheme.lower())
+    if carried is None:
+        raise _refused(f"the scheme `{ascii(scheme[:20])[1:-1]}` is not carried", hint="use ws or wss")
+    return parse_url(f"{carried}{colon}{rest}")
+
+
 def redirect_target(url: Url, location: bytes) -> Url:
     """Where `location`, the raw header value, leads from `url`. Characters real servers leave bare are encoded first.
 

@@ -96,7 +96,7 @@ class SseLane:
             judgement = await _kept(listening, judgement)
             return listening.outcome(judgement)
         finally:
-            listening.transcript.abandon()
+            listening.transcript.lines.abandon()
 
     async def close(self) -> None:
         """Nothing is held between orders."""
@@ -265,7 +265,7 @@ async def _events(listening: Listening, decoder: Decoder, unpacker: Unpacker, pi
 
 async def _kept(listening: Listening, judgement: Judgement) -> Judgement:
     try:
-        await asyncio.to_thread(listening.transcript.finish)
+        await asyncio.to_thread(listening.transcript.lines.finish)
     except OSError as error:
         return failed("artefact_failed", f"the events cannot be kept: {error.strerror or error}")
     return judgement

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 import msgspec
@@ -14,7 +13,7 @@ from assent.execution.exchanges import Hop, Judgement
 from assent.execution.orders import SseOrder
 from assent.execution.outcomes import Evidence, Outcome
 from assent.execution.ports import Artefacts
-from assent.execution.spools import Spool
+from assent.execution.spools import Transcript
 from assent.execution.urls import Url, parse_url
 from assent.primitives.clock import Clock
 from assent.primitives.errors import Malformed, Unavailable
@@ -22,8 +21,6 @@ from assent.primitives.errors import Malformed, Unavailable
 RECONNECTS_MAX = 1_000
 RECONNECT_MS_MAX = 60_000
 EVENT_BYTES_MAX = 16_777_216
-KEPT_EVENTS_MAX = 100
-KEPT_BYTES_MAX = 262_144
 _OWN = frozenset({"accept", "last-event-id", "cache-control"})
 
 
@@ -38,13 +35,16 @@ class Listening:
         self.connections: list[dict[str, Any]] = []
         self.status = 0
         self.fields: list[tuple[bytes, bytes]] = []
-        self.received = self.comments = 0
+        self.comments = 0
         self.last_event_id = order.last_event_id
         self.retry_ms = -1
         self.ended_by = ""
-        self.transcript = Spool(artefacts)
-        self._kept: deque[tuple[ServerEvent, int]] = deque()
-        self._kept_bytes = 0
+        self.transcript = Transcript(artefacts)
+
+    @property
+    def received(self) -> int:
+        """How many events came."""
+        return self.transcript.count
 
     def plan(self) -> tuple[Url, headers.Fields]:
         """Check the order whole, and make its first request.
@@ -91,18 +91,12 @@ class Listening:
         """
         line = msgspec.json.encode(event, order="sorted")
         limit = self.order.limits.output_bytes_max
-        if self.transcript.size + len(line) + 1 > limit:
+        if self.transcript.lines.size + len(line) + 1 > limit:
             raise Unavailable("too_much", f"the events are longer than {limit} bytes together")
         try:
-            self.transcript.add(line + b"\n")
+            self.transcript.add(line, msgspec.to_builtins(event))
         except OSError as error:
             raise Unavailable("artefact_failed", f"the events cannot be kept: {error.strerror or error}") from error
-        self.received += 1
-        self._kept.append((event, len(line)))
-        self._kept_bytes += len(line)
-        while len(self._kept) > KEPT_EVENTS_MAX or self._kept_bytes > KEPT_BYTES_MAX:
-            _, size = self._kept.popleft()
-            self._kept_bytes -= size
         return line
 
     def outcome(self, judgement: Judgement) -> Outcome:
@@ -118,14 +112,10 @@ class Listening:
     def _value(self) -> dict[str, Any]:
         if not (self.hops or self.ended_by):
             return {}  # nothing was begun
-        value: dict[str, Any] = {
-            "status": self.status, "events": [msgspec.to_builtins(event) for event, _ in self._kept],
-            "received": self.received, "comments": self.comments, "connections": len(self.connections),
+        return {
+            "status": self.status, "comments": self.comments, "connections": len(self.connections),
             "last_event_id": self.last_event_id, "ended_by": self.ended_by,
-        }  # fmt: skip
-        if self.received > len(self._kept):
-            value["transcript"] = self.transcript.shown()
-        return value
+        } | self.transcript.shown("events")  # fmt: skip
 
     def _evidence(self, judgement: Judgement) -> Evidence:
         dialled = ", ".join(dict.fromkeys(hop.address for hop in self.hops if hop.address)) or "none"
@@ -144,6 +134,6 @@ class Listening:
             started_at_ms=self._started_at_ms,
             ended_at_ms=self._clock.now_ms(),
             limit=judgement.limit,
-            digests={"events": self.transcript.digest},
+            digests={"events": self.transcript.lines.digest},
             facts=facts,
         )

@@ -6,7 +6,7 @@ import asyncio
 
 from assent.execution.outcomes import StreamEvent
 from assent.execution.ports import OnEvent, Steering
-from assent.execution.steering import EndInput
+from assent.execution.steering import EndInput, Word
 
 PIECE_BYTES_MAX = 65_536
 
@@ -18,18 +18,26 @@ class Taker:
         self._on_event = on_event
         self._steering = steering
 
+    def has_room(self) -> bool:
+        """Whether a piece may be handed up now."""
+        return self._steering is None or self._steering.has_room()
+
     async def room(self) -> None:
         """Wait until a piece may be handed up."""
         if self._steering is not None and not self._steering.has_room():
             await self._steering.room()
 
     async def input_ended(self) -> None:
-        """Wait until the asker ends the input; for ever when nobody is there to end it. Other words mean nothing."""
-        if self._steering is None:
-            await asyncio.get_running_loop().create_future()
-            return
-        while not isinstance(await self._steering.word(), EndInput):
+        """Wait until the asker ends the input. Other words mean nothing."""
+        while not isinstance(await self.word(), EndInput):
             pass
+
+    async def word(self) -> Word:
+        """The asker's next word; waits for ever when nobody is there to say one."""
+        if self._steering is not None:
+            return await self._steering.word()
+        never: asyncio.Future[Word] = asyncio.get_running_loop().create_future()
+        return await never
 
     async def hand_up(self, stream: str, data: bytes) -> None:
         """Hand up one piece of at most 64 KiB."""

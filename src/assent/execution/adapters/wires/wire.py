@@ -66,7 +66,7 @@ class Wire:
             Unavailable: the exchange broke (`cut_short`, `too_much`), or whatever `body` raises.
         """
         target = httpcore2.URL(scheme=url.scheme, host=url.host.text, port=url.port, target=url.target.encode("ascii"))
-        with _translated():
+        with translated():
             return await self._engine.handle_async_request(
                 httpcore2.Request(method, target, headers=fields, content=body)
             )
@@ -77,7 +77,7 @@ class Wire:
         Raises:
             Unavailable: the exchange broke (`cut_short`, `too_much`).
         """
-        with _translated():
+        with translated():
             async with contextlib.aclosing(response.aiter_stream()) as arriving:
                 async for piece in arriving:
                     yield piece
@@ -131,7 +131,8 @@ class Connections:
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Say in Assent's words what breaks on a `CountedStream` (`cut_short`, `too_much`, `head_too_long`)."""
     try:
         yield
     except _TooMuch as error:
