@@ -24,7 +24,7 @@ ROOTS = {
 
 # Functions that make an error or an ending out of a code they are given, and which of their arguments is the code.
 _BUILDERS = {"malformed": 0, "_refuse": 0}
-_ENDINGS = {"failed": 0, "broken": 0, "_without_lane": 2}
+_ENDINGS = {"failed": 0, "broken": 0, "lost": 0, "_without_lane": 2}
 _DECISIONS = {"_denied": 0}
 _FAULTS = {"_fault": 1}
 _CODE = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*\Z")

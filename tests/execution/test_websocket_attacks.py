@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 
 import pytest
 
 from assent.execution.adapters.websocket.lines import FRAGMENTS_MAX
-from assent.execution.outcomes import Ending
+from assent.execution.outcomes import Ending, Outcome
 from assent.execution.steering import EndInput
 from assent.execution.urls import parse_websocket_url
 from assent.primitives.errors import Malformed
@@ -56,7 +57,7 @@ def saying(*frames: bytes, then_close: bool = False, wait: bool = True):
     return play
 
 
-async def closing_code(frames: list[bytes], **more) -> tuple[object, int]:
+async def closing_code(frames: list[bytes], **more) -> tuple[Outcome, int]:
     """The outcome, and the code that the server was closed with."""
     codes: list[int] = []
 
@@ -144,33 +145,29 @@ async def test_fragments_end_at_their_bound_when_they_never_do():
     assert (outcome.code, closed_with) == ("message_limit", 1008)
 
 
-@pytest.mark.parametrize("piece", [frame(TEXT, b"x" * 1_000), frame(PING, b"p" * 100), frame(PONG)])
+@pytest.mark.parametrize("piece", [frame(TEXT, b"x" * 1_000), frame(PING, b"p" * 100), frame(PONG, b"p" * 100)])
 async def test_flood_ends_at_the_limit_whatever_it_is_made_of(piece):
-    async def flood(peer: Peer) -> None:
-        await peer.agree()
-
-        async def drain() -> None:
+    async def drain(peer: Peer) -> None:
+        with contextlib.suppress(ConnectionError):
             while await peer.reader.read(65_536):
                 pass
 
+    async def flood(peer: Peer) -> None:
+        await peer.agree()
         async with asyncio.TaskGroup() as group:
-            group.create_task(drain())
-            while not peer.writer.is_closing() and not peer.reader.at_eof():
-                await peer.write(piece * 100)
+            group.create_task(drain(peer))
+            with contextlib.suppress(ConnectionError):
+                while not peer.reader.at_eof():
+                    await peer.write(piece * 100)
 
-    async def play(peer: Peer) -> None:
-        try:
-            await flood(peer)
-        except ExceptionGroup as error:
-            assert error.subgroup(ConnectionError)
-
-    async with RawSite(play) as site:
+    async with RawSite(flood) as site:
         outcome, _ = await talked(talk(site.port, output_bytes_max=50_000))
     assert (outcome.ending, outcome.code, outcome.evidence.limit) == (
         Ending.FAILED, "output_limit", "output_bytes_max",
     )  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_ping_flood_that_is_never_read_ends_by_the_idle_limit():
     async def play(peer: Peer) -> None:
         await peer.agree()
@@ -313,7 +310,7 @@ async def test_short_exchange_cut_at_every_byte_never_claims_more_than_is_known(
 @pytest.mark.slow
 async def test_handshake_cut_at_every_byte_is_failed_and_nothing_was_said():
     length = len(switching("x" * 24))
-    for at in range(0, length):
+    for at in range(length):
 
         async def play(peer: Peer, at=at) -> None:
             await peer.write(switching(peer.key)[:at])
@@ -339,7 +336,8 @@ async def test_each_connection_is_checked_anew_when_the_name_server_changes_its_
         {"headers": (("Sec-WebSocket-Key", "x"),)}, {"headers": (("Upgrade", "x"),)}, {"headers": (("X-A", "a\r\nb"),)},
         {"subprotocols": ("a b",)}, {"subprotocols": ("a", "a")}, {"subprotocols": ("",)}, {"messages_max": 0},
         {"message_bytes_max": 2**40}, {"ping_ms": 0}, {"reconnects_max": -1}, {"url": "http://127.0.0.1/"},
-        {"url": "ws://user@127.0.0.1/"}, {"url": "ws://169.254.169.254/"}, {"hosts": ("*.org:443",)}, {"tls": "unknown"},
+        {"url": "ws://user@127.0.0.1/"}, {"url": "ws://169.254.169.254/"}, {"hosts": ("*.org:443",)},
+        {"tls": "unknown"},
     ],
 )  # fmt: skip
 async def test_nothing_is_sent_when_the_order_is_malformed(more):
@@ -358,9 +356,7 @@ async def test_order_is_malformed_when_a_text_is_not_text():
         assert (outcome.code, site.heads) == ("order_malformed", [])
 
 
-@pytest.mark.parametrize(
-    "text", ["http://a.test/", "wss:a.test", "ws:///x", "ws://a.test\\b/", "WSX://a.test/", "", "ws"]
-)
+@pytest.mark.parametrize("text", ["http://a.test/", "wss:a.test", "ws:///x", "ws://a.test\\b/", "WSX://a.test/", ""])
 def test_url_is_refused_when_it_is_no_websocket_url(text):
     with pytest.raises(Malformed):
         parse_websocket_url(text)

@@ -25,9 +25,19 @@ from assent.execution.adapters.mcp import McpLane
 from assent.execution.adapters.process import ProcessLane
 from assent.execution.adapters.python import PythonLane
 from assent.execution.adapters.sse import SseLane
+from assent.execution.adapters.websocket import WebSocketLane
 from assent.execution.carry import Executor
 from assent.execution.grants import GrantGate
-from assent.execution.orders import FileOrder, HttpOrder, McpOrder, ProcessOrder, PythonOrder, RpcOrder, SseOrder
+from assent.execution.orders import (
+    FileOrder,
+    HttpOrder,
+    McpOrder,
+    ProcessOrder,
+    PythonOrder,
+    RpcOrder,
+    SseOrder,
+    WebSocketOrder,
+)
 from assent.execution.ports import Lane, Target
 from assent.execution.seals import SealKey
 from assent.ledger.adapters.sqlite import SqliteLedger
@@ -242,6 +252,7 @@ def own_targets(clock: Clock, entropy: Entropy, data: Path, lanes: Mapping[type,
         ProcessOrder: process,
         HttpOrder: http,
         SseOrder: SseLane(clock=clock, entropy=entropy, artefacts=artefacts),
+        WebSocketOrder: WebSocketLane(clock=clock, entropy=entropy, artefacts=artefacts),
         FileOrder: FileLane(clock=clock),
         PythonOrder: PythonLane(
             clock=clock, entropy=entropy, protected=[data], artefacts=artefacts, tested=process.selftest

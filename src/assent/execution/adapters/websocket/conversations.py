@@ -81,7 +81,9 @@ class Conversation:
                     self._silent = True
                     return
         if line.broken:
-            raise Unavailable("message_limit" if line.too_long else "protocol_broken", line.broken)
+            if line.too_long:
+                raise Unavailable("message_limit", f"a message is too long: {line.broken}")
+            raise Unavailable("protocol_broken", f"the server broke the protocol: {line.broken}")
 
     async def _room(self) -> None:
         if not self._taker.has_room():
