@@ -35,6 +35,23 @@ class RealClock:
         return time.monotonic_ns()
 
 
+ANSWERS = {
+    "allowed.test": "127.0.0.1", "a.allowed.test": "127.0.0.1", "metadata.test": "169.254.169.254",
+    "mapped.test": "::ffff:127.0.0.1", "translated.test": "64:ff9b::7f00:1",
+}  # fmt: skip
+REBOUND = ["127.0.0.1", "127.0.0.2"]
+
+
+def resolve(name: str) -> list[str]:
+    """The name service of the broker: it knows a few names, and one that it answers differently every time."""
+    if name == "rebound.test":
+        REBOUND.reverse()
+        return [REBOUND[1]]
+    if name not in ANSWERS:
+        raise OSError(-2, "name or service not known")
+    return [ANSWERS[name]]
+
+
 class Driver:
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir
@@ -58,6 +75,7 @@ class Driver:
                 state_dir=self._state_dir,
                 mechanism=chosen,
                 artefacts=ArtefactFolder(self._state_dir / "artefacts", entropy=os.urandom),
+                resolver=resolve,
             )
         return lane
 

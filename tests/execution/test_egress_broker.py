@@ -81,6 +81,7 @@ async def test_plain_requests_share_a_connection_when_they_follow_each_other():
             for number in range(3):
                 await program.send(get(site.port, f"/{number}"))
                 assert await program.answer() == b"hello"
+        await brokered.settled()
         assert site.connections == 1
     assert brokered.contact["requests"] == 3
     assert brokered.contact["ended"] == "closed"

@@ -183,6 +183,8 @@ class Visit:
         while not answers.done.done() and not self._house.ending.done() and (left_s := self._left_s(answers)) > 0:
             pending = [answers.done, self._house.ending]
             await asyncio.wait(pending, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        if not answers.done.done():
+            self._leave("run_ended" if self._house.ending.done() else "idle_limit")
 
     async def _plain(self, request: ForwardRequest) -> None:
         onward = self._onward

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assent.execution.adapters.process.runs import NAME, NOTHING_OBSERVED, OnAttested, Run
 from assent.execution.adapters.sandboxes import selftest
@@ -22,7 +23,7 @@ from assent.execution.adapters.sandboxes.image import check_order
 from assent.execution.adapters.sandboxes.launches import Mechanism
 from assent.execution.adapters.sandboxes.roster import Held, Roster
 from assent.execution.adapters.sandboxes.selection import MechanismName
-from assent.execution.attestations import ConfinementClass
+from assent.execution.attestations import LADDER, ConfinementClass, tightest
 from assent.execution.orders import Order, ProcessOrder
 from assent.execution.outcomes import Outcome
 from assent.execution.ports import Artefacts, OnEvent, Steering
@@ -30,6 +31,9 @@ from assent.execution.steering import Capabilities
 from assent.execution.targets import Offer
 from assent.primitives.clock import Clock
 from assent.primitives.errors import AssentError, InvariantBroken
+
+if TYPE_CHECKING:
+    from assent.execution.adapters.dialing import Dialer, Resolver
 
 RUNS_MAX = 2_048  # at once; each holds a handful of descriptors here and two processes
 BUILDS_MAX = 8  # sandboxes being built at once: more would only wait for each other, and then for too long
@@ -41,7 +45,8 @@ class ProcessLane:
 
     `state_dir` keeps the self-test's result and is never visible inside; `readable` are further host folders to show
     read-only; `mechanism` forces one instead of choosing; `runs_max` bounds how many run at once, others wait their
-    turn. `artefacts` takes output beyond the first MiB of a stream.
+    turn. `artefacts` takes output beyond the first MiB of a stream. `resolver` replaces the system's name service for
+    the hosts that orders may reach.
 
     Another lane that speaks with a program carries it here, with a steering of its own.
     """
@@ -60,8 +65,11 @@ class ProcessLane:
         mechanism: MechanismName | None = None,
         runs_max: int = RUNS_MAX,
         artefacts: Artefacts | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
         self._clock = clock
+        self._resolver = resolver
+        self._dialer: Dialer | None = None
         self._artefacts = artefacts
         self._slots, self._builds = asyncio.Semaphore(runs_max), asyncio.Semaphore(BUILDS_MAX)
         self.roster = Roster(
@@ -93,8 +101,10 @@ class ProcessLane:
             artefacts=self._artefacts,
             steering=steering,
             on_attested=on_attested,
+            dialer=self._dialing,
         )
-        return await self._carried(run, order, floor, on_event, ready=lambda: self.roster.meeting(floor))
+        needed = _floor_of(order, floor)
+        return await self._carried(run, order, floor, on_event, ready=lambda: self.roster.meeting(needed))
 
     async def _carried(
         self, run: Run, order: ProcessOrder, floor: ConfinementClass, on_event: OnEvent, *, ready: Ready
@@ -132,9 +142,22 @@ class ProcessLane:
         """
         return await self.roster.selftest(fresh=fresh)
 
+    def _dialing(self) -> Dialer:
+        """The dialer of every broker of this lane: one, so that its look-ups are bounded over all runs."""
+        if self._dialer is None:
+            from assent.execution.adapters.dialing import Dialer  # noqa: PLC0415 (loads anyio)
+
+            self._dialer = Dialer(resolver=self._resolver)
+        return self._dialer
+
     async def _carry_attack(self, mechanism: Mechanism, order: ProcessOrder) -> Outcome:
         async def given() -> Held:
             return Held(mechanism=mechanism, verdict={})
 
-        run = Run(order=order, clock=self._clock)
+        run = Run(order=order, clock=self._clock, dialer=self._dialing)
         return await self._carried(run, order, ConfinementClass.LOCAL_WEAK, lambda _event: None, ready=given)
+
+
+def _floor_of(order: ProcessOrder, floor: ConfinementClass) -> ConfinementClass:
+    """Where to look for a mechanism: an order that names hosts needs a network of its own, whatever its floor."""
+    return tightest(floor, ConfinementClass.NAMESPACED) if order.hosts and floor in LADDER else floor

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assent.execution.adapters.process.verdicts import UNPROVED, shortfall, verdict
 from assent.execution.adapters.sandboxes.attest import judged, namespace_facts
+from assent.execution.adapters.sandboxes.brokering import NO_WAY_OUT, brokered, lacks_way_out
 from assent.execution.adapters.sandboxes.image import folder_inside
 from assent.execution.adapters.sandboxes.launches import Launch, Mechanism
 from assent.execution.adapters.sandboxes.reports import read_report
@@ -18,6 +19,10 @@ from assent.execution.orders import ProcessOrder
 from assent.execution.outcomes import Ending, Evidence, Outcome
 from assent.execution.ports import Artefacts, OnEvent, Steering
 from assent.primitives.clock import Clock
+
+if TYPE_CHECKING:
+    from assent.execution.adapters.dialing import Dialer
+    from assent.execution.adapters.egress import Broker
 
 NAME = "process"
 OnAttested = Callable[[Attestation], None]
@@ -35,12 +40,14 @@ class Run:
         artefacts: Artefacts | None = None,
         steering: Steering | None = None,
         on_attested: OnAttested | None = None,
+        dialer: Callable[[], Dialer],
     ) -> None:
         self._order, self._clock, self._on_attested = order, clock, on_attested
-        self._artefacts, self._steering = artefacts, steering
+        self._artefacts, self._steering, self._dialer = artefacts, steering, dialer
         self.begin()
         self.verdict: Mapping[str, bool] = {}
         self._went = False
+        self._broker: Broker | None = None
 
     def begin(self) -> None:
         """Its time counts from now: waiting for a turn is part of it, this node's self-test is not."""
@@ -67,7 +74,7 @@ class Run:
             ending=Ending.UNKNOWN if self._went else Ending.FAILED,
             code=code,
             message=message,
-            evidence=self._evidence(attestation, facts={}, streams=None),
+            evidence=self._evidence(attestation, facts=self._reached(), streams=None),
         )
 
     async def _drive(
@@ -77,19 +84,27 @@ class Run:
         attestation = NOTHING_OBSERVED
         try:
             attestation = judged(mechanism.attest(launch, self._order), self.verdict)
+            if lacks_way_out(launch, self._order.hosts):
+                await watch.destroy()
+                return self.failed("confinement_unmet", NO_WAY_OUT, attestation)
             if not attestation.meets(floor):
                 await watch.destroy()
                 return self.failed("confinement_unmet", shortfall(attestation, floor), attestation)
             if self._on_attested is not None:
                 self._on_attested(attestation)
             self._went = True
-            ended = await watch.run(on_event, wall_left_ms=self._wall_left_ms(), steering=self._steering)
+            ended = await self._brokered(launch, watch, on_event)
         except BaseException:
             if not await watch.destroy(grace_ms=self._order.limits.grace_ms if self._went else 0):
                 return self.failed("death_unproved", UNPROVED, attestation)
             raise
         await streams.keep()
         return self._outcome(launch, ended, attestation, streams=streams, spawner_alive=mechanism.alive, watch=watch)
+
+    async def _brokered(self, launch: Launch, watch: Supervision, on_event: OnEvent) -> Ended:
+        """From GO to the end, with the egress broker beside it where the order names hosts."""
+        async with brokered(launch, self._order.hosts, dialer=self._dialer, clock=self._clock) as self._broker:
+            return await watch.run(on_event, wall_left_ms=self._wall_left_ms(), steering=self._steering)
 
     def _wall_left_ms(self) -> int:
         return max(0, self._order.limits.wall_ms - (self._clock.monotonic_ns() - self._started_ns) // 1_000_000)
@@ -106,7 +121,7 @@ class Run:
     ) -> Outcome:
         report = read_report(ended.report)
         ending, code, limit, message = verdict(ended, report, self._order, spawner_alive=spawner_alive)
-        facts = self._facts(launch, attestation, ended, report) | _spoken(streams, watch)
+        facts = self._facts(launch, attestation, ended, report) | self._reached() | _spoken(streams, watch)
         value = {"exit": report.get("exit"), "signal": report.get("signal")}
         value |= {name: keeper.value for name, keeper in streams.keepers.items()}
         evidence = self._evidence(attestation, facts=facts, streams=streams, limit=limit)
@@ -121,6 +136,10 @@ class Run:
             "namespaces": namespace_facts(attestation.properties),
             "death": {"proved_by": "pidfd" if ended.dead else "nothing", "after_kill_ms": ended.death_ms},
         }  # fmt: skip
+
+    def _reached(self) -> dict[str, Any]:
+        """What the broker wrote down, where there was one."""
+        return {"egress": self._broker.facts()} if self._broker is not None else {}
 
     def _evidence(
         self, attestation: Attestation, *, facts: dict[str, Any], streams: Streams | None, limit: str = ""

@@ -13,7 +13,9 @@ How each property is known, honestly:
   image's, so what is not in the list is not there; the writable ones are named. Landlock stands beside it as its own
   property, because no one can read a process's Landlock state: `probed` when this node's self-test saw it refuse,
   else `configured`.
-- `network` is observed: another network namespace whose only device is the (unconfigured) loopback.
+- `network` is observed: another network namespace whose only device is the loopback, which is down; or, where the
+  order names hosts, which carries one socket: the listener that this supervisor holds, told by its inode. `egress` is
+  then what the broker at the other end does: it checks names and addresses, and reads no content.
 - `syscall-filter` is observed as a mode; the program's digest is what *we* installed, so `syscall-program` is
   `probed` when the self-test saw its refusals, else `configured`.
 - `environment` is observed as what the waiting process carries: nothing. execve then gives it the order's variables
@@ -26,17 +28,21 @@ How each property is known, honestly:
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import socket
+import sys
 from collections.abc import Mapping
 
 import msgspec
 
+from assent.execution.adapters.sandboxes import doorway, seccomp
 from assent.execution.adapters.sandboxes.image import Image, resource_limits
 from assent.execution.adapters.sandboxes.launches import Launch
 from assent.execution.attestations import Attestation, Known, Property
 from assent.execution.orders import ProcessOrder
-from assent.primitives.digests import Digest
+from assent.primitives.digests import Digest, digest
 
 NAMESPACES = {
     "user-namespace": "user", "process-namespace": "pid", "mount-namespace": "mnt", "network-namespace": "net",
@@ -48,6 +54,8 @@ _LIMIT_LINES = {
     "RLIMIT_DATA": "Max data size", "RLIMIT_NOFILE": "Max open files", "RLIMIT_NPROC": "Max processes",
 }  # fmt: skip
 _HARMLESS_NAMES = {b"PWD", b"LC_CTYPE"}  # set by the launcher chain itself, not inherited
+_SOCKET_TABLES = ("tcp", "tcp6", "udp", "udp6", "udplite", "udplite6", "raw", "raw6", "icmp", "icmp6", "unix", "packet")
+_LISTENING = "0A"
 _OCTAL = re.compile(r"\\([0-7]{3})")  # how the mount table writes spaces
 _OWN_WRITABLE = ("/tmp", "/dev/shm", "/proc")  # noqa: S108 - inside the sandbox
 
@@ -81,7 +89,10 @@ def sandbox(launch: Launch, expected: Expected) -> dict[str, Property]:
     properties |= privileges(status)
     properties["user"] = user(status, pid, expected.uid)
     properties |= _mounts(pid, expected)
-    properties["network"] = _network(pid, properties["network-namespace"])
+    devices = _network(pid, properties["network-namespace"])
+    properties["network"] = devices if not expected.order.hosts else way_out(launch, devices)
+    if expected.order.hosts:
+        properties["egress"] = _egress(expected.order, properties["network"])
     properties["other-processes"] = _seen(
         "none in sight",
         properties["process-namespace"].known is Known.OBSERVED and properties["private-root"].known is Known.OBSERVED,
@@ -92,18 +103,24 @@ def sandbox(launch: Launch, expected: Expected) -> dict[str, Property]:
     properties["landlock"] = landlock_property(expected.image.landlock_abi)
     if expected.order.pty is not None:
         properties["terminal"] = terminal(pid)
-    properties["syscall-program"] = Property(value=expected.program_digest, known=Known.CONFIGURED)
+    program = tcp_program() if expected.order.hosts else expected.program_digest
+    properties["syscall-program"] = Property(value=program, known=Known.CONFIGURED)
     return properties
 
 
 def judged(attestation: Attestation, verdict: Mapping[str, bool]) -> Attestation:
-    """The attestation in the light of the self-test: `verdict` says which properties its probes confirmed or broke."""
+    """The attestation in the light of the self-test: `verdict` says which properties its probes confirmed or broke.
+
+    A run that may reach hosts has another filter and another Landlock rule than the one that was attacked: what the
+    self-test broke is broken there too, but what it confirmed stays `configured`.
+    """
     properties = dict(attestation.properties)
+    as_attacked = "egress" not in properties
     for name, held in verdict.items():
         known = properties.get(name)
         if known is not None and not held:
             properties[name] = Property(value=f"{known.value}; the self-test broke it", known=Known.ABSENT)
-        elif known is not None and known.known is Known.CONFIGURED:
+        elif known is not None and known.known is Known.CONFIGURED and as_attacked:
             properties[name] = Property(value=known.value, known=Known.PROBED)
     return Attestation(mechanism=attestation.mechanism, properties=properties)
 
@@ -214,6 +231,41 @@ def _network(pid: str, namespace: Property) -> Property:
     return _seen(
         "none" if devices == ["lo"] else f"devices {devices}", devices == ["lo"] and namespace.known is Known.OBSERVED
     )
+
+
+def way_out(launch: Launch, devices: Property) -> Property:
+    """The network of a run that may reach hosts: its one socket is the one that is held here, and there is no other.
+
+    Sockets are compared by their inode, so it is this very listener, in this very namespace.
+    """
+    pid, listener = str(launch.program_pid), launch.listener
+    sockets = [
+        (table, *line.split()) for table in _SOCKET_TABLES for line in _read(pid, f"net/{table}").splitlines()[1:]
+    ]
+    wanted = _hex_address(doorway.ADDRESS, doorway.PORT), _LISTENING, str(_inode(listener)) if listener else ""
+    alone = len(sockets) == 1 and sockets[0][0] == "tcp" and (sockets[0][2], sockets[0][4], sockets[0][10]) == wanted
+    held = devices.known is Known.OBSERVED and alone
+    return _seen("broker only" if held else f"{devices.value}, {len(sockets)} sockets", held)
+
+
+@functools.cache
+def tcp_program() -> Digest:
+    """The digest of the filter of runs that may reach hosts."""
+    return digest(seccomp.assemble(tcp=True))
+
+
+def _egress(order: ProcessOrder, network: Property) -> Property:
+    value = f"{len(set(order.hosts))} hosts by name and address, content not inspected"
+    return Property(value=value, known=network.known)
+
+
+def _hex_address(address: str, port: int) -> str:
+    """As the kernel's tables write it: the address in the machine's own byte order."""
+    return f"{int.from_bytes(socket.inet_aton(address), sys.byteorder):08X}:{port:04X}"
+
+
+def _inode(listener: socket.socket) -> int:
+    return os.fstat(listener.fileno()).st_ino
 
 
 def _tree_death(launch: Launch, program: dict[str, str]) -> Property:

@@ -85,7 +85,10 @@ class Bubblewrap:
             extra = extra[1:]
             self._started.add(stage.process)
             init = int(json.loads(os.read(reading, 4096))["child-pid"])
-            return Launch(gate=stage.gate, init_pid=init, init_pidfd=os.pidfd_open(init), program_pid=stage.program_pid)
+            return Launch(
+                gate=stage.gate, init_pid=init, init_pidfd=os.pidfd_open(init), program_pid=stage.program_pid,
+                listener=stage.listener,
+            )  # fmt: skip
         finally:
             for fd in (reading, *extra):
                 os.close(fd)

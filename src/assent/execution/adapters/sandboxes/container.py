@@ -138,8 +138,9 @@ class Container:
         try:
             state = await _state([*self._command(folder), "state", name], user)
             launch = Launch(
-                gate=stage.gate, init_pid=state.pid, init_pidfd=os.pidfd_open(state.pid), program_pid=stage.program_pid
-            )
+                gate=stage.gate, init_pid=state.pid, init_pidfd=os.pidfd_open(state.pid),
+                program_pid=stage.program_pid, listener=stage.listener,
+            )  # fmt: skip
         except BaseException:
             stage.gate.close()  # which ends whatever waits inside
             raise

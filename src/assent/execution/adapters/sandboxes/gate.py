@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import array
 import asyncio
+import os
 import socket
 import struct
+from collections.abc import Mapping
 from functools import partial
 
 import msgspec
@@ -86,6 +88,23 @@ class Gate:
             await ready
         finally:
             loop.remove_reader(self._socket)
+
+
+def listener_of(word: Word | None) -> socket.socket | None:
+    """The listening socket that came with an `N` word, ready for an event loop."""
+    if word is None or len(word.fds) != 1:
+        close_fds({"N": word} if word is not None else {})
+        return None
+    listener = socket.socket(fileno=word.fds[0])
+    listener.setblocking(False)
+    return listener
+
+
+def close_fds(words: Mapping[str, Word]) -> None:
+    """Close every descriptor that came with words that are of no use any more."""
+    for word in words.values():
+        for fd in word.fds:
+            os.close(fd)
 
 
 def settle(ready: asyncio.Future[None]) -> None:

@@ -19,8 +19,9 @@ from typing import Any
 
 import msgspec
 
-from assent.execution.adapters.sandboxes import landlock
+from assent.execution.adapters.sandboxes import doorway, landlock
 from assent.execution.adapters.sandboxes.terminals import COLUMNS_MAX, ROWS_MAX
+from assent.execution.hosts import allow_list
 from assent.execution.orders import Limits, ProcessOrder, Pty
 from assent.primitives.errors import Malformed
 
@@ -39,6 +40,11 @@ _STREAM_LINKS = (
 )  # fmt: skip
 _SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
 _SCRATCH = ("/tmp", "/dev/shm")  # noqa: S108 - inside the sandbox, where they are file systems of its own
+_BROKER = f"http://{doorway.ADDRESS}:{doorway.PORT}"
+_PROXY = {
+    **{name: _BROKER for word in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY") for name in (word, word.lower())},
+    "NO_PROXY": "", "no_proxy": "", "NODE_USE_ENV_PROXY": "1",
+}  # fmt: skip
 _LIMIT_MAX = 2**62  # the kernel's own numbers end above
 _PAGE_BYTES = 4096
 _TERM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
@@ -129,13 +135,15 @@ class Image:
                 "folders": [workspace.path] if order.workspace_writable else [], "own": list(_SCRATCH),
                 "bytes_max": limits.disk_bytes_max,
             },
+            "broker_port": doorway.PORT if order.hosts else 0,
         }  # fmt: skip
 
     def environment(self, order: ProcessOrder) -> dict[str, str]:
-        """The fixed base and the order's own variables, which win."""
+        """The fixed base, with hosts to reach the way to the broker, and the order's own variables, which win."""
         path = ":".join([*(f"{p}/bin" for p in self.python_folders), *_SYSTEM_PATH])
         base = {"PATH": path, "HOME": HOME, "LANG": "C.UTF-8", "TMPDIR": "/tmp"}  # noqa: S108
-        return {**base, **({"TERM": order.pty.term} if order.pty else {}), **order.env}
+        base |= {"TERM": order.pty.term} if order.pty else {}
+        return {**base, **(_PROXY if order.hosts else {}), **order.env}
 
     def writable(self, order: ProcessOrder) -> list[str]:
         """The folders inside in which files may be made."""
@@ -179,7 +187,7 @@ def check_order(order: ProcessOrder) -> None:
 
     Raises:
         Malformed: no program, a NUL byte, half a character, a variable name with `=`, a limit that is none, or a `cwd`
-            that leaves the workspace.
+            that leaves the workspace (`order_malformed`); or a host that is none (`allow_list_malformed`).
     """
     words = [*order.argv, *order.env, *order.env.values(), order.cwd, order.workspace]
     if not order.argv or not order.argv[0] or not all(map(_carriable, words)):
@@ -191,6 +199,7 @@ def check_order(order: ProcessOrder) -> None:
         raise Malformed("order_malformed", "the terminal's size or its `TERM` is none")
     if any(not name or "=" in name for name in order.env):
         raise Malformed("order_malformed", "an environment name is empty or holds `=`")
+    allow_list(order.hosts)
     folder_inside(order)
 
 

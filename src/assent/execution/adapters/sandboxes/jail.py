@@ -11,15 +11,16 @@ capability *inside* them and none outside. In this order:
    depth, so a folder inside the workspace (a virtual environment) can be read-only over it. A fresh /proc from inside
    the process namespace. The new root is entered (pivot_root) and the old one detached before anything is placed by
    path, so no link in a workspace can lead a mount or a file outside; last the root itself becomes read-only.
-3. The bounding set and all capabilities dropped. no_new_privs. Landlock. The system call filter.
+3. Where the order names hosts, the loopback comes up with a listening socket on it, whose descriptor is handed out
+   (`doorway.py`). The bounding set and all capabilities dropped. no_new_privs. Landlock. The system call filter.
 4. One fork: process 1 stays behind as warden (`warden.py`); process 2 sets its limits, says `R` on the gate and
    waits. The supervisor reads /proc for process 2, decides, and only its `G` leads to execve. Untrusted code cannot
    run before.
 
 What is not bound is not there: no host secret, no home, no state folder, no sysfs, no device but five.
 
-Gate words (one SEQPACKET message each): `P pid` from the spawner, `R` ready, `G` go, `F stage: reason` could not
-build, `X errno` could not execute, `E status …` ended (see `warden.py`).
+Gate words (one SEQPACKET message each): `P pid` from the spawner, `N port` with the listening socket, `R` ready, `G`
+go, `F stage: reason` could not build, `X errno` could not execute, `E status …` ended (see `warden.py`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import signal
 import stat
 from typing import Any
 
-from . import landlock, seccomp, syscalls, warden
+from . import doorway, landlock, seccomp, syscalls, warden
 from .arrivals import Spec, Streams, fail
 
 NAMESPACES = (
@@ -54,6 +55,8 @@ def live(fds: list[int], program: bytes) -> None:
         for name, step in (("identity", _map_identity), ("root", _build_root), ("seal", _seal_root)):
             stage = name
             step(spec, streams)
+        stage = "network"
+        doorway.open_doorway(spec, streams)
         stage = "privileges"
         syscalls.drop_capabilities()
         stage = "filters"
@@ -65,10 +68,16 @@ def live(fds: list[int], program: bytes) -> None:
 
 
 def restrict(spec: Spec, program: bytes) -> None:
-    """no_new_privs, then Landlock, then the filter, which must come last: the others need calls it denies."""
+    """no_new_privs, then Landlock, then the filter, which must come last: the others need calls it denies.
+
+    `program` is the filter of runs without a network; a run with a doorway gets the one that lets TCP sockets be made.
+    """
+    port = spec.get("broker_port", 0)
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
-    landlock.restrict(version=spec["landlock"], writable=spec["writable"], devices=(DEVICES,))
-    seccomp.install(program)
+    landlock.restrict(
+        version=spec["landlock"], writable=spec["writable"], devices=(DEVICES,), connect=(port,) if port else ()
+    )
+    seccomp.install(seccomp.assemble(tcp=True) if port else program)
 
 
 def _map_identity(spec: Spec, _streams: Streams) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 from typing import Any, Protocol
 
 from assent.execution.adapters.sandboxes import warden
@@ -20,17 +21,25 @@ class Launch:
 
     `init_pid` and `init_pidfd` are the process whose death is the death of all: the namespace's process 1, or, where
     there is no namespace, the watcher that ends only when nothing it started is left. `by_asking`: it must be asked
-    to kill everybody, because killing it would not.
+    to kill everybody, because killing it would not. `listener` is the way out to the egress broker, where there is one.
     """
 
     def __init__(
-        self, *, gate: Gate, init_pid: int, init_pidfd: int, program_pid: int, by_asking: bool = False
+        self,
+        *,
+        gate: Gate,
+        init_pid: int,
+        init_pidfd: int,
+        program_pid: int,
+        by_asking: bool = False,
+        listener: socket.socket | None = None,
     ) -> None:
         self.gate = gate
         self.init_pid = init_pid
         self.init_pidfd = init_pidfd
         self.program_pid = program_pid
         self.by_asking = by_asking
+        self.listener = listener
         self.details: dict[str, Any] = {}
 
     def go(self) -> None:
@@ -50,8 +59,10 @@ class Launch:
         self._signal(signal.SIGUSR1 if self.by_asking and not surely else signal.SIGKILL)
 
     def close(self) -> None:
-        """Close the gate and the pidfd. Idempotent."""
+        """Close the gate, the way out and the pidfd. Idempotent."""
         self.gate.close()
+        if self.listener is not None:
+            self.listener.close()
         if self.init_pidfd >= 0:
             os.close(self.init_pidfd)
             self.init_pidfd = -1

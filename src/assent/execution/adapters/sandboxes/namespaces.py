@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from assent.execution.adapters.sandboxes import attest, privileged, seccomp
-from assent.execution.adapters.sandboxes.gate import Gate, Word
+from assent.execution.adapters.sandboxes.gate import Gate, Word, close_fds, listener_of
 from assent.execution.adapters.sandboxes.image import Image, Workspace
 from assent.execution.adapters.sandboxes.launches import Launch, ProgramEnds
 from assent.execution.adapters.sandboxes.spawner_client import Spawner, Warm, await_clone
@@ -176,23 +176,21 @@ async def _at_the_gate(gate: Gate) -> Launch:
                 word = _good(await gate.word())
                 told[word.letter] = word
     except TimeoutError as error:
-        _forget(told)
+        close_fds(told)
         raise Unavailable("sandbox_failed", f"the sandbox was not built within {BUILD_WAIT_S} s") from error
     except BaseException:
-        _forget(told)
+        close_fds(told)
         raise
     started = told["P"]
-    return Launch(gate=gate, init_pid=started.pid_told, init_pidfd=started.fds[0], program_pid=told["R"].pid)
+    return Launch(
+        gate=gate, init_pid=started.pid_told, init_pidfd=started.fds[0], program_pid=told["R"].pid,
+        listener=listener_of(told.get("N")),
+    )  # fmt: skip
 
 
 def _good(word: Word) -> Word:
-    if word.letter not in ("P", "R"):
+    if word.letter not in ("P", "N", "R"):
         raise Unavailable("sandbox_failed", f"the sandbox was not built: {word.text or 'its builder is gone'}")
     if word.letter == "P" and len(word.fds) != 1:
         raise Unavailable("sandbox_failed", "the sandbox's pidfd did not arrive", hint="raise the open files limit")
     return word
-
-
-def _forget(told: dict[str, Word]) -> None:
-    for word in told.values():
-        privileged.close_all(word.fds)

@@ -17,6 +17,9 @@ Rules, in the order of the program:
    and every way to give a file a set-user-id or set-group-id bit. The last rule
    carries weight: when Assent is root, files land in the workspace owned by the workspace's owner, who may be root,
    and a setuid file would then be a way out for whoever runs it on the host.
+6. Where an order names hosts, `socket` is judged by argument instead: AF_INET, SOCK_STREAM and TCP or the default
+   protocol; EPERM for the rest, so there are no datagrams (and no name server to ask), no raw packets, no netlink, no
+   IPv6, no multipath TCP, and still no unix sockets. The namespace and Landlock say where such a socket may lead.
 
 Everything else is allowed: this is a reduction of what can be attacked, on top of namespaces and Landlock, not the
 wall.
@@ -38,10 +41,12 @@ _X32_BIT = 0x40000000
 _KILL, _ALLOW, _ERRNO = 0x80000000, 0x7FFF0000, 0x00050000
 _EPERM, _ENOSYS = _ERRNO | 1, _ERRNO | 38
 _LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_GREATER, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x25, 0x45, 0x06
+_AND = 0x54
 
 NAMESPACE_FLAGS = 0x7E020000  # all CLONE_NEW* that clone(2) takes
 _SET_ID_BITS = 0o6000
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+_SOCKET_KIND, _TCP = 0xF, 6  # the kind among the flags in a socket's type; the protocol's number
 _UNCONNECTED = 0b10  # in the type of a socket: set for SOCK_DGRAM and SOCK_RAW, not for SOCK_STREAM and SOCK_SEQPACKET
 
 _DENIED_EVERYWHERE = {
@@ -95,14 +100,23 @@ _OPEN_ARGUMENTS = {"x86_64": {2: (1, 2), 257: (2, 3)}, "aarch64": {56: (2, 3)}}
 _CREATING = 0o100 | 0o20000000  # O_CREAT, __O_TMPFILE
 
 _Instruction = tuple[int, int, int, int]
+# Falls through to "allow" for socket(AF_INET, SOCK_STREAM | flags, 0 or TCP); the first argument is loaded already.
+_TCP_ALONE: list[_Instruction] = [
+    (_JUMP_EQUAL, 0, 6, socket.AF_INET),
+    (_LOAD, 0, 0, 16 + 8 * 1), (_AND, 0, 0, _SOCKET_KIND), (_JUMP_EQUAL, 0, 3, socket.SOCK_STREAM),
+    (_LOAD, 0, 0, 16 + 8 * 2), (_JUMP_EQUAL, 2, 0, 0), (_JUMP_EQUAL, 1, 0, _TCP),
+    (_RETURN, 0, 0, _EPERM),
+]  # fmt: skip
 
 
 class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
 
 
-def assemble(machine: str = syscalls.MACHINE) -> bytes:
+def assemble(machine: str = syscalls.MACHINE, *, tcp: bool = False) -> bytes:
     """The filter for `machine` as the kernel reads it: eight bytes an instruction.
+
+    With `tcp` sockets can be made of one kind alone: IPv4, stream, TCP (rule 6).
 
     Raises:
         KeyError: `machine` is neither `x86_64` nor `aarch64`.
@@ -110,9 +124,11 @@ def assemble(machine: str = syscalls.MACHINE) -> bytes:
     program = _prologue(machine)
     for number in _ABSENT[machine]:
         program += _when_equal(number, _ENOSYS)
-    for number in sorted({*_DENIED_EVERYWHERE.values(), *_DENIED[machine].values()}):
+    sockets = _DENIED[machine]["socket"]
+    for number in sorted({*_DENIED_EVERYWHERE.values(), *_DENIED[machine].values()} - ({sockets} if tcp else set())):
         program += _when_equal(number, _EPERM)
     program += _guards(machine)
+    program += _guard(sockets, 0, _TCP_ALONE) if tcp else []
     program.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *one) for one in program)
 

@@ -23,7 +23,7 @@ import sys
 import time
 from typing import NoReturn
 
-from . import fence, jail, kernels, seccomp, spawner, syscalls, warden
+from . import doorway, fence, jail, kernels, seccomp, spawner, syscalls, warden
 from .arrivals import Spec, Streams, fail
 from .meter import Meter
 
@@ -43,6 +43,7 @@ def main(arguments: list[str]) -> None:
                 os.mkdir(path, mode)
             if "kernel" in spec:
                 streams.gate.send(kernels.word())
+            doorway.open_doorway(spec, streams)
             jail.restrict(spec, seccomp.assemble())
             warden.split(spec, streams)
         if spec["drop_to"] is not None:

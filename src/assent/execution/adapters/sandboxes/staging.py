@@ -10,19 +10,26 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from assent.execution.adapters.sandboxes.gate import Gate
+from assent.execution.adapters.sandboxes.gate import Gate, Word, close_fds, listener_of
 from assent.execution.adapters.sandboxes.spawner_client import python_command
 from assent.execution.adapters.sandboxes.streams import Streams, sealed_memory
 from assent.primitives.errors import Unavailable
 
 STAGE_WAIT_S = 20.0
+_WORDS = ("L", "N", "R")
 
 
 class Stage:
-    """A started second stage, waiting at its gate. `said` is what it told of itself (its `L` word) before."""
+    """A started second stage, waiting at its gate.
 
-    def __init__(self, process: subprocess.Popen[bytes], gate: Gate, program_pid: int, said: str) -> None:
-        self.process, self.gate, self.program_pid, self.said = process, gate, program_pid, said
+    `said` is what it told of itself before (its `L` word), `listener` the socket it handed out (with its `N` word).
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], gate: Gate, words: dict[str, Word]) -> None:
+        self.process, self.gate = process, gate
+        self.program_pid = words["R"].pid
+        self.said = words["L"].text if "L" in words else ""
+        self.listener = listener_of(words.get("N"))
 
 
 async def start_stage(
@@ -64,8 +71,7 @@ async def start_stage(
     gate.handed_over()
     streams.handed_over()
     try:
-        pid, said = await _ready(process, gate)
-        return Stage(process, gate, pid, said)
+        return Stage(process, gate, await _ready(process, gate))
     except BaseException:
         gate.close()
         process.kill()
@@ -79,16 +85,26 @@ async def collect(process: subprocess.Popen[bytes]) -> str:
     return lines[-1] if lines else ""
 
 
-async def _ready(process: subprocess.Popen[bytes], gate: Gate) -> tuple[int, str]:
-    said = ""
+async def _ready(process: subprocess.Popen[bytes], gate: Gate) -> dict[str, Word]:
+    """The words of the stage by their letters, the last of which is `R`."""
+    words: dict[str, Word] = {}
     try:
         async with asyncio.timeout(STAGE_WAIT_S):
-            word = await gate.word()
-            if word.letter == "L":
-                said, word = word.text, await gate.word()
+            while "R" not in words:
+                word = await _good(process, gate)
+                words[word.letter] = word
     except TimeoutError as error:
+        close_fds(words)
         raise Unavailable("sandbox_failed", f"the sandbox was not built within {STAGE_WAIT_S} s") from error
-    if word.letter != "R":
+    except BaseException:
+        close_fds(words)
+        raise
+    return words
+
+
+async def _good(process: subprocess.Popen[bytes], gate: Gate) -> Word:
+    word = await gate.word()
+    if word.letter not in _WORDS:
         complaint = word.text or await collect(process)
         raise Unavailable("sandbox_failed", f"the sandbox was not built: {complaint or 'its builder is gone'}")
-    return word.pid, said
+    return word
