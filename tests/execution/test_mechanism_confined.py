@@ -148,12 +148,14 @@ def test_tree_is_ended_when_it_holds_too_much_memory_together(lane, owned):
 
 
 @pytest.mark.parametrize(
-    "script",
-    ["for i in 1 2 3 4; do head -c 3000000 /dev/zero > $HOME/$i; done; sleep 20",
-     "cd $HOME; i=0; while true; do mkdir $i; touch $i/a; i=$((i+1)); done"],
+    "program",
+    ["for n in range(4): open(str(n), 'wb').write(bytes(3_000_000))",
+     "for n in range(5000): os.mkdir(str(n))"],
+    ids=["bytes", "entries"],
 )  # fmt: skip
-def test_run_is_ended_when_it_fills_its_scratch_folder(lane, owned, script):
-    outcome = run(lane, owned.order("sh", "-c", script, limits={"file_bytes_max": 4_194_304}))
+def test_run_is_ended_when_it_fills_its_scratch_folder(lane, owned, program):
+    program = f"import os, time\nos.chdir(os.environ['HOME'])\n{program}\ntime.sleep(20)"
+    outcome = run(lane, owned.python(program, limits={"file_bytes_max": 4_194_304}))
     assert (outcome["code"], outcome["evidence"]["limit"]) == ("disk_limit", "disk")
 
 

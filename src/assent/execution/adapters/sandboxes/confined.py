@@ -89,11 +89,11 @@ class Confined:
             raise
         self._started.add(stage.process)
         pid = stage.process.pid
-        launch = Launch(
+        launch = _Fenced(
             gate=stage.gate, init_pid=pid, init_pidfd=os.pidfd_open(pid), program_pid=stage.program_pid, by_asking=True
         )
         launch.details = {"uid": uid, "limits": spec["limits"], "said": stage.said, "readable": spec["readable"],
-                          "writable": spec["writable"]}  # fmt: skip
+                          "writable": spec["writable"], "scratch": scratch}  # fmt: skip
         return launch
 
     def attest(self, launch: Launch, order: ProcessOrder) -> Attestation:  # noqa: ARG002 - the launch has all of it
@@ -145,6 +145,15 @@ class Confined:
         self._started -= ended  # before the first wait: another launch must not collect the same ones
         for process in ended:
             await collect(process)
+
+
+class _Fenced(Launch):
+    """A launch whose scratch folder goes with it, also when its watcher had to be killed and could not remove it."""
+
+    def close(self) -> None:
+        super().close()
+        if os.path.lexists(self.details["scratch"]):
+            shutil.rmtree(self.details["scratch"], ignore_errors=True)
 
 
 def _make_scratch(uid: int, gid: int) -> str:
