@@ -148,7 +148,7 @@ class Shell:
                 case "clock":
                     return r"\d\d:\d\d:\d\d"
                 case "ms":
-                    return r"\d+ ms"
+                    return r"(?:\d+ ms|\d+\.\d s)"  # a busy machine takes its time
                 case _:
                     return r"\s+"
 

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from assent.bootstrap.connector_folder import ConnectorFolder
-from assent.bootstrap.inspection_machine import clock_sanity, folders, kernel, key_files, python, sandbox
+from assent.bootstrap.inspection_confinement import confinement
+from assent.bootstrap.inspection_machine import clock_sanity, folders, kernel, key_files, python
 from assent.bootstrap.node import DATABASE_NAME, Node, open_node
 from assent.bootstrap.policy_folder import read_policy
 from assent.bootstrap.settings import Settings, blueprint
@@ -48,7 +49,7 @@ async def examine(settings: Settings | AssentError, *, clock: Clock, fresh: bool
     for finding in (*folders(settings), *key_files(settings.data)):
         yield finding
     yield _connectors(settings)
-    async for finding in sandbox(settings.data / "sandbox", clock=clock, fresh=fresh):
+    async for finding in confinement(settings.data / "sandbox", clock=clock, fresh=fresh):
         yield finding
     record = await _record(settings, clock)
     yield record

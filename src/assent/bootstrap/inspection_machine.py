@@ -1,4 +1,4 @@
-"""What `assent doctor` looks at below the record: the machine, the folders, the key, the sandbox."""
+"""What `assent doctor` looks at below the record: the machine, the folders, the key."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ import platform
 import shutil
 import stat
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from assent.bootstrap.settings import Settings
-from assent.execution.adapters.process import ProcessLane
-from assent.execution.adapters.sandboxes import landlock, selftest
-from assent.execution.attestations import ConfinementClass
+from assent.execution.adapters.sandboxes import landlock
 from assent.operations.health import Finding, Grade
 from assent.primitives.clock import Clock
-from assent.primitives.errors import AssentError
 from assent.storage.adapters.releases import sqlite_version
 
 PYTHON_MIN = (3, 11)
@@ -123,40 +120,3 @@ def key_files(data: Path) -> Iterator[Finding]:
         )
     else:
         yield Finding(name="key", grade=Grade.OK, says="only you can read the log's key")
-
-
-async def sandbox(state: Path, *, clock: Clock, fresh: bool) -> AsyncIterator[Finding]:
-    """Which mechanisms work on this node, and how the chosen one stood the attacks of its self-test."""
-    lane = ProcessLane(clock=clock, state_dir=state)
-    try:
-        chosen = ""
-        for trial in await lane.offers(fresh):
-            says = f"works, class {trial.held[-1]}" if trial.works else f"does not work: {trial.reason}"
-            # What is weaker than the one that is used is not missed.
-            grade = Grade.OK if trial.works or chosen else Grade.WARN
-            chosen = chosen or (trial.mechanism if trial.works else "")
-            yield Finding(name=trial.mechanism, grade=grade, says=f"sandbox: {says}")
-        for finding in _attacked(await lane.selftest()):
-            yield finding
-    except AssentError as error:
-        fix = error.hint or "programs will be refused; files and http still work"
-        yield Finding(name="sandbox", grade=Grade.FAIL, says=error.message, fix=fix)
-    finally:
-        await lane.close()
-
-
-def _attacked(report: selftest.Report) -> Iterator[Finding]:
-    """One finding for all attacks that were withstood, and one for each that was not."""
-    # Where confinement is weak and says so, what it does not hold is no failure: policy's floor decides about it.
-    grade = Grade.WARN if report.mechanism == ConfinementClass.LOCAL_WEAK else Grade.FAIL
-    held = [probe.name.replace("_", " ") for probe in report.probes if probe.held]
-    yield Finding(
-        name="self-test", grade=Grade.OK if report.held else grade,
-        says=f"{report.mechanism} withstood {len(held)} of {len(report.probes)} attacks: {', '.join(held)}",
-    )  # fmt: skip
-    for probe in report.probes:
-        if not probe.held:
-            yield Finding(
-                name=probe.name.replace("_", " "), grade=grade, says=f"not withstood: {probe.seen}",
-                fix="programs that need this are refused; see the sandbox notes in the documentation",
-            )  # fmt: skip

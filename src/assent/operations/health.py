@@ -16,9 +16,13 @@ class Grade(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was looked at. `fix` says what to do, where there is something to do."""
+    """One thing that was looked at. `fix` says what to do, where there is something to do.
+
+    `facts` are the same for programs: names and values that `says` puts into a sentence.
+    """
 
     name: str
     grade: Grade
     says: str
     fix: str = ""
+    facts: dict[str, str] = {}

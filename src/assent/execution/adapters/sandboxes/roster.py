@@ -94,7 +94,8 @@ class Roster:
 
     async def offers(self, *, fresh: bool) -> list[Offer]:
         """Every mechanism, in the order of cost: what was read of it in the light of its own self-test, or why not."""
-        return [await self._known(name, entry, fresh=fresh) for name, entry in self._entries.items()]
+        known = (self._known(name, entry, fresh=fresh) for name, entry in self._entries.items())
+        return list(await asyncio.gather(*known))
 
     async def selftest(self, *, fresh: bool) -> Report:
         """The self-test of the forced mechanism, or of the one a `namespaced` order gets, or else of the first that
