@@ -38,7 +38,7 @@ class Executor:
         target = self._targets.get(body.target)
         if target is None:
             raise Refused("target_missing", f"there is no target `{body.target}` here")
-        lane = target.lane(order)
+        lane = target.lane(order, under=body)
         if lane is None:
             raise Refused("lane_missing", f"no lane of `{body.target}` carries a `{type(order).__name__}`")
         try:

@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from assent.execution.attestations import ConfinementClass
+from assent.execution.grants import GrantBody
+from assent.execution.guests import Guest, Standing, Ticket
 from assent.execution.orders import Order
 from assent.execution.outcomes import Outcome, StreamEvent
 from assent.execution.steering import Capabilities, Word
 from assent.execution.targets import Descriptor
 from assent.primitives.digests import Digest
+from assent.primitives.ids import GrantId, TenantId
 
 OnEvent = Callable[[StreamEvent], None]
 
@@ -78,8 +81,8 @@ class Target(Protocol):
         """
         ...
 
-    def lane(self, order: Order) -> Lane | None:
-        """The lane that carries `order` there, or None."""
+    def lane(self, order: Order, *, under: GrantBody | None = None) -> Lane | None:
+        """The lane that carries `order` there, or None; a lane that hands orders on needs the grant it is `under`."""
         ...
 
     def lanes(self) -> Mapping[str, Lane]:
@@ -112,4 +115,63 @@ class Artefacts(Protocol):
 
     def begin(self) -> Artefact:
         """Start one. Raises OSError when it cannot be written."""
+        ...
+
+
+class GuestBook(Protocol):
+    """Which guests there are, and the tickets on their way to them: rows in the database, compared on its clock.
+
+    Every method raises Unavailable when the database cannot be used.
+    """
+
+    async def guest(self, name: str) -> Guest | None:
+        """The guest called `name`, or None."""
+        ...
+
+    async def admit(self, *, name: str, secret: str, key: str) -> bool:
+        """Let a newcomer in whose one-time secret has this digest; whether it was good. It is used up by that."""
+        ...
+
+    async def arrive(
+        self, *, name: str, key: str, offers: bytes, signature: bytes, lanes: tuple[str, ...], ttl_ms: int
+    ) -> int:
+        """Give the guest a new fence and a lease, and lose what it had under the old ones. 0: it is not a guest."""
+        ...
+
+    async def beat(self, *, name: str, fence: int, ttl_ms: int) -> bool:
+        """Renew the lease; whether it was still held. A lease that has lapsed is never renewed."""
+        ...
+
+    async def leave(self, *, name: str, fence: int) -> None:
+        """End the lease, and lose what the guest had under it."""
+        ...
+
+    async def write(self, ticket: Ticket, *, data: bytes, signature: bytes) -> None:
+        """Put a ticket where its guest may claim it. Raises InvariantBroken when its id was there before."""
+        ...
+
+    async def waiting(self, name: str, *, limit: int) -> list[tuple[TenantId, GrantId]]:
+        """Tickets that wait for this guest, oldest first."""
+        ...
+
+    async def claim(self, tenant: TenantId, ticket: GrantId, *, guest: str, fence: int) -> tuple[bytes, bytes] | None:
+        """The ticket and its signature for the one whose claim wins; None for every other.
+
+        It wins when the guest still has its lease under `fence`, the asker has its own, and nobody claimed the ticket,
+        withdrew it or let it expire.
+        """
+        ...
+
+    async def end(
+        self, tenant: TenantId, ticket: GrantId, *, guest: str, fence: int, outcome: bytes, signature: bytes
+    ) -> bool:
+        """Record how a claimed ticket ended. False: it came late; it is kept beside the ticket and changes nothing."""
+        ...
+
+    async def standing(self, tenant: TenantId, ticket: GrantId) -> Standing | None:
+        """How a ticket stands, or None when there is none."""
+        ...
+
+    async def forsake(self, tenant: TenantId, ticket: GrantId) -> Standing:
+        """Wait no longer: what was not claimed is withdrawn, what has not ended is lost. How it stands then."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from assent.execution.grants import GrantBody
 from assent.execution.orders import Order
 from assent.execution.ports import Lane
 from assent.execution.targets import DESCRIPTOR_TTL_MS, LOCAL, Descriptor, Offer
@@ -40,7 +41,7 @@ class LocalTarget:
                 )
             return self._found
 
-    def lane(self, order: Order) -> Lane | None:
+    def lane(self, order: Order, *, under: GrantBody | None = None) -> Lane | None:  # noqa: ARG002
         """The lane for this kind of order."""
         return self._lanes.get(type(order))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from assent.ledger.adapters.sqlite_effects import (
@@ -48,7 +48,10 @@ from assent.storage.adapters.sqlite import SqliteDatabase
 class SqliteLedger:
     """`LedgerStore` on one SQLite file."""
 
-    def __init__(self, database: SqliteDatabase, *, book: LogBook) -> None:
+    def __init__(
+        self, database: SqliteDatabase, *, book: LogBook, more: Mapping[type, Callable[..., Any]] | None = None
+    ) -> None:
+        """`more` are commands that write no log entry, with what applies them."""
         self._database = database
         self._book = book
         self._effects = Effects(book)
@@ -68,6 +71,7 @@ class SqliteLedger:
             FenceOut: lambda connection, command: fence_out(connection, book, command),
             OpenLog: self._open_log,
             KeepCheckpoint: self._keep_checkpoint,
+            **(more or {}),
         }
 
     def open(self) -> None:
@@ -80,6 +84,10 @@ class SqliteLedger:
 
     async def apply(self, command: Command) -> Any:
         return await self._database.write(command)
+
+    async def look(self, query: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Run a reader's `query` of this package."""
+        return await self._database.read(query)
 
     async def effect(self, tenant: TenantId, effect: EffectId) -> Effect | None:
         found: Effect | None = await self._database.read(lambda c: find_effect(c, tenant, effect))

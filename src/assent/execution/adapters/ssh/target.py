@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from assent.execution.adapters.ssh.client import Access, Link, Unusable
 from assent.execution.adapters.ssh.endings import MECHANISM, asserted
 from assent.execution.adapters.ssh.lane import SshLane
+from assent.execution.grants import GrantBody
 from assent.execution.orders import Order, ProcessOrder
 from assent.execution.ports import Lane
 from assent.execution.targets import Descriptor, Offer
@@ -46,7 +47,7 @@ class SshTarget:
                 )
             return self._found
 
-    def lane(self, order: Order) -> Lane | None:
+    def lane(self, order: Order, *, under: GrantBody | None = None) -> Lane | None:  # noqa: ARG002
         """The one lane, for programs."""
         return self._lane if isinstance(order, ProcessOrder) else None
 
