@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from assent.execution.attestations import Attestation, ConfinementClass, Known, Property
+from assent.execution.grants import GrantBody
 from assent.execution.obligations import Obligations
 from assent.execution.orders import FileOrder, HttpOrder, Order, ProcessOrder, PythonOrder
 from assent.execution.ports import Lane
@@ -32,7 +33,7 @@ class CountedTarget:
         offers = (Offer(mechanism="x", works=True, attestation=REMOTE),)
         return Descriptor(name=self.name, kind="ssh", offers=offers, expires_at_ms=self._clock.now_ms() + 1)
 
-    def lane(self, order: Order) -> Lane | None:
+    def lane(self, order: Order, *, under: GrantBody | None = None) -> Lane | None:
         return self._lanes.get(type(order))
 
     def lanes(self) -> Mapping[str, Lane]:

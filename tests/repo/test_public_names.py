@@ -30,6 +30,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "assent.execution.adapters.process": ("ProcessLane",),
     "assent.execution.adapters.sse": ("SseLane",),
     "assent.execution.adapters.python": ("PythonLane", "SessionRules"),
+    "assent.execution.adapters.guest": ("GuestTarget", "Hub", "Authority", "GuestNode", "Membership", "join"),
     "assent.execution.adapters.ssh": ("SshTarget", "Access"),
     "assent.execution.adapters.websocket": ("WebSocketLane",),
     "assent.ledger.connectors": ("BUILTIN", "catalogue"),

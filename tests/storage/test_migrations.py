@@ -16,7 +16,7 @@ from assent.testing.ledgers import LedgerFolder
 
 TABLES = {
     "leases", "log", "log_nodes", "log_heads", "checkpoints", "effects", "reviews", "policy_revisions", "policy_active",
-    "schema_migrations",
+    "guests", "guest_tickets", "schema_migrations",
 }  # fmt: skip
 OPENERS = 4
 ROUNDS = 8

@@ -37,6 +37,11 @@ WORDS: dict[str, tuple[str, ...]] = {
     "doctor": (),
     "recover": (),
     "attest": ("abcd1234", "--happened", "--reason", "seen"),
+    "node invite": ("lab",),
+    "node list": (),
+    "node remove": ("lab",),
+    "node serve": (),
+    "node join": (),
     "policy check": (),
     "policy test": (),
     "policy explain": ("files.list",),
@@ -51,7 +56,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "connect classify": ("pets.get", "read", "--reason", "looked"),
     "connect remove": ("pets", "--yes"),
 }
-FREE = {"operations"}
+FREE = {"operations", "node join"}
 CONNECTING = {name for name in WORDS if name.startswith("connect ")}
 TEXTUAL = {"policy check", "policy test", "policy explain", *CONNECTING}
 SETTLED = [name for name in WORDS if name not in FREE]

@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 
 from assent.bootstrap.anchors import AnchorFile
-from assent.bootstrap.beyond import targets_beyond
+from assent.bootstrap.beyond import guests_of, targets_beyond
 from assent.bootstrap.descriptors import raise_open_files_limit
 from assent.bootstrap.keys import log_identity
-from assent.bootstrap.settings_targets import TargetSettings
+from assent.bootstrap.settings_targets import HubSettings, TargetSettings
 from assent.bootstrap.system import SystemClock, SystemEntropy
 from assent.execution.adapters.artefacts import ArtefactFolder
 from assent.execution.adapters.files import FileLane
@@ -41,6 +41,7 @@ from assent.execution.orders import (
 from assent.execution.ports import Lane, Target
 from assent.execution.seals import SealKey
 from assent.ledger.adapters.sqlite import SqliteLedger
+from assent.ledger.adapters.sqlite_guests import APPLIES
 from assent.ledger.adapters.sqlite_log import LogBook
 from assent.ledger.adapters.sqlite_verify import SqliteVerifier
 from assent.ledger.commands import OpenLog, ReleaseLease, RenewLease, TakeLease
@@ -50,6 +51,7 @@ from assent.ledger.operations import Operation, Place
 from assent.operations.checkpoints import Checkpoints
 from assent.operations.executions import Executions
 from assent.operations.gate import Gate
+from assent.operations.guests import Guests
 from assent.operations.policies import Policies
 from assent.operations.recovery import Recovery
 from assent.operations.reviews import Reviews
@@ -83,6 +85,7 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     principals: tuple[KnownPrincipal, ...]
     operations: tuple[Operation, ...] = BUILTIN
     declared: tuple[TargetSettings, ...] = ()
+    hub: HubSettings = HubSettings()
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +100,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     checkpoints: Checkpoints
     verification: Verification
     targets: Targets
+    guests: Guests
     executions: Executions
     operations: Mapping[str, Operation]
     anchors: AnchorFile
@@ -124,7 +128,7 @@ async def open_node(
     identity = log_identity(data / "keys", entropy=entropy)
     anchors = AnchorFile(data / "checkpoints.txt")
     book = LogBook(signer=identity.signer, log_id=identity.log_id, keep=anchors.keep)
-    store = SqliteLedger(SqliteDatabase(data / DATABASE_NAME, clock=clock), book=book)
+    store = SqliteLedger(SqliteDatabase(data / DATABASE_NAME, clock=clock), book=book, more=APPLIES)
     liveness = Liveness(data / "nodes")
     node_id = ids.node()
     store.open()
@@ -133,7 +137,8 @@ async def open_node(
         fence = Fence(node=node_id, number=1)
         await store.apply(TakeLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS))
         seal = SealKey(entropy(32))
-        targets = [*own_targets(clock, entropy, data, lanes), *targets_beyond(blueprint.declared, clock=clock)]
+        targets = own_targets(clock, entropy, data, lanes)
+        targets += targets_beyond(blueprint.declared, data=data, store=store, clock=clock)
         executor = Executor(targets=targets, gate=GrantGate(seal), clock=clock)
         operations = catalogue(blueprint.operations)
         node = _wire(
@@ -232,6 +237,9 @@ def _wire(
         checkpoints=Checkpoints(store=store),
         verification=Verification(verifier=verifier),
         targets=targets,
+        guests=guests_of(
+            blueprint.declared, hub=blueprint.hub, data=blueprint.data, store=store, clock=clock, entropy=entropy
+        ),
         executions=Executions(gate=gate, ids=ids, fence=fence),
         operations=operations,
         anchors=anchors,

@@ -190,6 +190,7 @@ def blueprint(settings: Settings) -> Blueprint:
         tenants=(settings.tenant,),
         principals=settings.principals,
         declared=settings.targets,
+        hub=settings.hub,
         operations=ConnectorFolder(settings.connectors).operations(),
     )
 

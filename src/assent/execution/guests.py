@@ -131,10 +131,9 @@ class Welcome(Frame, frozen=True, kw_only=True, tag="welcome"):
 
 
 class Refusal(Frame, frozen=True, kw_only=True, tag="refusal"):
-    """No, and why. The connection ends."""
+    """No, and why, in a word that the other side knows. The connection ends."""
 
-    code: str
-    message: str
+    why: Literal["version", "request", "invitation", "stranger", "lease", "ticket"]
 
 
 class Beat(Frame, frozen=True, kw_only=True, tag="beat"):

@@ -164,8 +164,9 @@ class GuestBook(Protocol):
 
     async def end(
         self, tenant: TenantId, ticket: GrantId, *, guest: str, fence: int, outcome: bytes, signature: bytes
-    ) -> bool:
-        """Record how a claimed ticket ended. False: it came late; it is kept beside the ticket and changes nothing."""
+    ) -> bool | None:
+        """Record how a claimed ticket ended: True. False: it came late, is kept beside the ticket and changes nothing.
+        None: nothing new, or no such ticket."""
         ...
 
     async def standing(self, tenant: TenantId, ticket: GrantId) -> Standing | None:

@@ -78,7 +78,7 @@ class ClaimTicket(Command, frozen=True, kw_only=True, gc=False):
 
 
 class EndTicket(Command, frozen=True, kw_only=True, gc=False):
-    """Record how a ticket ended. Result: whether it was in time."""
+    """Record how a ticket ended. Result: True in time, False late (then it is kept beside it), None: known."""
 
     ticket: GrantId
     guest: str

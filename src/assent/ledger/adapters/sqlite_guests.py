@@ -148,7 +148,7 @@ def _claim(connection: sqlite3.Connection, command: ClaimTicket) -> tuple[bytes,
     return (row[0], row[1]) if row else None
 
 
-def _end(connection: sqlite3.Connection, command: EndTicket) -> bool:
+def _end(connection: sqlite3.Connection, command: EndTicket) -> bool | None:
     values = {
         "fence": command.fence, "tenant": command.tenant, "id": command.ticket, "guest": command.guest,
         "outcome": command.outcome, "voucher": command.signature, "kept": command.outcome[:LATE_BYTES_MAX],
@@ -156,8 +156,7 @@ def _end(connection: sqlite3.Connection, command: EndTicket) -> bool:
     if connection.execute(_END, values).rowcount == 1:
         return True
     connection.execute(_END_LOST, values)
-    connection.execute(_END_LATE, values)
-    return False
+    return False if connection.execute(_END_LATE, values).rowcount == 1 else None
 
 
 def _forsake(connection: sqlite3.Connection, command: ForsakeTicket) -> Standing:
@@ -269,11 +268,18 @@ class SqliteGuests:
 
     async def end(
         self, tenant: TenantId, ticket: GrantId, *, guest: str, fence: int, outcome: bytes, signature: bytes
-    ) -> bool:
+    ) -> bool | None:
         command = EndTicket(
             tenant=tenant, ticket=ticket, guest=guest, fence=fence, outcome=outcome, signature=signature
         )
-        return bool(await self._store.apply(command))
+        told: bool | None = await self._store.apply(command)
+        return told
+
+    async def ticket(self, tenant: TenantId, ticket: GrantId) -> bytes | None:
+        """A ticket's bytes, as they were signed."""
+        sql = "SELECT ticket FROM guest_tickets WHERE tenant = ? AND id = ?"
+        row = await self._store.look(lambda c: c.execute(sql, (tenant, ticket)).fetchone())
+        return row[0] if row else None
 
     async def standing(self, tenant: TenantId, ticket: GrantId) -> Standing | None:
         found: Standing | None = await self._store.look(lambda c: _standing(c, tenant, ticket))

@@ -64,6 +64,13 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("connect classify", f"{_HERE}.connect:classify", "say what an operation does to the world"),
         Command("connect remove", f"{_HERE}.connect:remove", "remove a connector"),
     ),
+    "Other machines": (
+        Command("node invite", f"{_HERE}.nodes:invite", "invite another machine to carry orders"),
+        Command("node list", f"{_HERE}.nodes:list_guests", "list the machines that were invited or have joined"),
+        Command("node remove", f"{_HERE}.nodes:remove", "turn a machine out"),
+        Command("node serve", f"{_HERE}.nodes:serve", "let guests in and hand them their orders"),
+        Command("node join", f"{_HERE}.nodes:join", "carry orders for another machine"),
+    ),
     "Govern": (
         Command("policy check", f"{_HERE}.policies:check", "check the policy files"),
         Command("policy test", f"{_HERE}.policies:run_tests", "run the policy tests"),

@@ -27,6 +27,7 @@ from assent.surfaces.cli.terminal import Terminal
 if TYPE_CHECKING:
     from assent.bootstrap.connector_folder import ConnectorFolder
     from assent.bootstrap.settings import Settings
+    from assent.execution.attestations import ConfinementClass
     from assent.execution.outcomes import StreamEvent
     from assent.ledger.contracts import OperationContract
     from assent.operations.connecting import Connecting
@@ -135,6 +136,28 @@ class Counter:
         from assent.bootstrap.connector_folder import ConnectorFolder
 
         return ConnectorFolder(self.place.connectors)
+
+    @asynccontextmanager
+    async def open_hub(self, tell: Callable[[Mapping[str, str]], None]) -> AsyncIterator[str]:
+        """Let guests in."""
+        from assent.bootstrap.hub import hub_of
+
+        async with hub_of(self.place, clock=self._clock, tell=tell) as address:
+            yield address
+
+    async def join_hub(self, home: Path, *, hub: str, token: str) -> str:
+        """Use an invitation."""
+        from assent.bootstrap.hub import join_as_guest
+
+        return await join_as_guest(home, hub=hub, token=token)
+
+    async def serve_as_guest(
+        self, home: Path, *, hub: str, least: ConfinementClass, tell: Callable[[Mapping[str, str]], None]
+    ) -> None:
+        """Carry orders for another machine."""
+        from assent.bootstrap.hub import guest_of
+
+        await guest_of(home, hub=hub, least=least, clock=self._clock, tell=tell)
 
     def contracts(self) -> Mapping[str, OperationContract]:
         """Every operation's contract, by name; outside an installation those that come with Assent."""

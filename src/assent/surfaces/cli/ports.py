@@ -13,12 +13,14 @@ from assent.surfaces.cli.exits import Exit
 from assent.surfaces.cli.paper import Paper
 
 if TYPE_CHECKING:
+    from assent.execution.attestations import ConfinementClass
     from assent.execution.outcomes import StreamEvent
     from assent.ledger.contracts import OperationContract
     from assent.operations.checkpoints import Checkpoints
     from assent.operations.connecting import Connecting
     from assent.operations.executions import Executions
     from assent.operations.gate import Gate
+    from assent.operations.guests import Guests
     from assent.operations.health import Finding
     from assent.operations.policies import Policies
     from assent.operations.recovery import Recovery
@@ -111,6 +113,11 @@ class House(Protocol):
         ...
 
     @property
+    def guests(self) -> Guests:
+        """Other machines that carry orders."""
+        ...
+
+    @property
     def executions(self) -> Executions:
         """What runs now."""
         ...
@@ -166,6 +173,22 @@ class Desk(Protocol):
         """Open the node, and note what its owner should know; with `drift`, that the policy files are not in force.
 
         Raises: Unavailable: its database or key cannot be used."""
+        ...
+
+    def open_hub(self, tell: Callable[[Mapping[str, str]], None]) -> AbstractAsyncContextManager[str]:
+        """Let guests in; gives the address. `tell` hears what happens.
+
+        Raises: Unavailable: the database, the keys or the address cannot be used."""
+        ...
+
+    async def join_hub(self, home: Path, *, hub: str, token: str) -> str:
+        """Use an invitation; the name that was given. Raises: Malformed, Refused, Unavailable."""
+        ...
+
+    async def serve_as_guest(
+        self, home: Path, *, hub: str, least: ConfinementClass, tell: Callable[[Mapping[str, str]], None]
+    ) -> None:
+        """Carry orders for the hub that `home` is a member of, for ever. Raises: Malformed, Refused, Unavailable."""
         ...
 
     def contracts(self) -> Mapping[str, OperationContract]:

@@ -68,6 +68,14 @@ class Authority:
         """The raw public key tickets are signed with."""
         return self._tickets.public_key().public_bytes_raw()
 
+    def token(self, *, name: str, secret: str) -> str:
+        """The token that lets the holder of `secret` in as `name`, and lets them know this hub."""
+        return f"assent-guest.{name}.{secret}.{self.pin}"
+
+    def digest(self, secret: str) -> str:
+        """What is kept of a secret."""
+        return hashlib.sha256(secret.encode()).hexdigest()
+
     def sign_ticket(self, data: bytes) -> bytes:
         """The signature of a ticket's bytes."""
         return self._tickets.sign(signed_ticket(data))

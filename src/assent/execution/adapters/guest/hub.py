@@ -16,7 +16,6 @@ from pathlib import Path
 import msgspec
 
 from assent.execution.adapters.guest.authority import Authority, who
-from assent.execution.adapters.guest.membership import secret_digest
 from assent.execution.adapters.guest.session import News, Session
 from assent.execution.adapters.guest.sockets import door, is_us
 from assent.execution.adapters.guest.wire import HELLO_S, READ_AHEAD_BYTES, Lost, Peer
@@ -24,6 +23,7 @@ from assent.execution.guests import (
     VERSION,
     Attend,
     Cancel,
+    Ended,
     Enrol,
     Enrolled,
     FromAsker,
@@ -40,11 +40,11 @@ from assent.execution.guests import (
 )
 from assent.execution.ports import Artefacts, GuestBook
 from assent.primitives.errors import Refused, Unavailable
-from assent.primitives.ids import GrantId, TenantId
+from assent.primitives.ids import GrantId
 
 CONNECTIONS_MAX = 512
 ANNOUNCED_MAX = 1_000
-OnLate = Callable[[TenantId, GrantId, bytes], Awaitable[None]]
+OnLate = Callable[[Ended], Awaitable[None]]
 Tell = Callable[[News], None]
 
 
@@ -125,8 +125,7 @@ class Hub:
     async def _with_guest(self, peer: Peer) -> None:
         first = await peer.receive(FromNewcomer, within_s=HELLO_S)
         if first.version != VERSION:
-            message = f"this hub speaks version {VERSION}, not {first.version}"
-            await peer.send(Refusal(code="version_unknown", message=message))
+            await peer.send(Refusal(why="version"))
         elif isinstance(first, Enrol):
             await self._enrol(peer, first)
         else:
@@ -135,14 +134,13 @@ class Hub:
     async def _enrol(self, peer: Peer, enrol: Enrol) -> None:
         try:
             certificate, key = self._authority.admit(enrol.request, name=enrol.name[:63])
-        except Refused as refused:
-            await peer.send(Refusal(code=refused.code, message=refused.message))
+        except Refused:
+            await peer.send(Refusal(why="request"))
             return
-        admitted = await self._book.admit(name=enrol.name, secret=secret_digest(enrol.secret), key=key.hex())
+        admitted = await self._book.admit(name=enrol.name, secret=self._authority.digest(enrol.secret), key=key.hex())
         if not admitted:
-            message = "the invitation is not good: used, withdrawn, or too old; ask for a new one"
             self._tell(News(what="invitation_refused", guest=enrol.name[:63]))
-            await peer.send(Refusal(code="invitation_refused", message=message))
+            await peer.send(Refusal(why="invitation"))
             return
         self._tell(News(what="joined", guest=enrol.name))
         authority = self._authority.certificate_der
@@ -153,7 +151,7 @@ class Hub:
         fence = await self._arrived(name, key, hello) if name else 0
         if not fence:
             self._tell(News(what="guest_refused", guest=name, why="it is not a guest, or not any more"))
-            await peer.send(Refusal(code="guest_unknown", message="this hub has no such guest; ask for an invitation"))
+            await peer.send(Refusal(why="stranger"))
             return
         session = Session(
             peer=peer, name=name, fence=fence, book=self._book, artefacts=self._artefacts, lease_ms=self._lease_ms,
@@ -197,7 +195,7 @@ class Hub:
         ticket = attend.ticket
         standing = await self._book.standing(attend.tenant, ticket) if ours else None
         if standing is None:
-            await peer.send(Refusal(code="ticket_unknown", message="there is no such ticket"))
+            await peer.send(Refusal(why="ticket"))
             return
         if standing.state is not TicketState.WAITING or ticket in self._attending:
             await peer.send(Over(ticket=ticket))

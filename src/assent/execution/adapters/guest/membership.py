@@ -107,14 +107,15 @@ def _make(folder: Path) -> None:
         raise Unavailable("folder_unwritable", f"`{folder}` cannot be made: {error.strerror}") from error
 
 
-def token_of(*, name: str, secret: str, pin: str) -> str:
-    """The token of an invitation."""
-    return f"assent-guest.{name}.{secret}.{pin}"
-
-
-def secret_digest(secret: str) -> str:
-    """What the hub keeps of a secret."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+def refused(refusal: Refusal) -> Refused:
+    """The error that a hub's refusal is: asking again would get the same answer."""
+    if refusal.why == "version":
+        return Refused("version_unknown", f"the hub speaks another version than {VERSION}", hint="upgrade the older")
+    if refusal.why == "stranger":
+        return Refused("guest_unknown", "the hub has no such guest, or not any more", hint="ask for an invitation")
+    return Refused(
+        "invitation_refused", "the invitation is not good: used, withdrawn or too old", hint="ask for a new one"
+    )
 
 
 def split_address(hub: str) -> tuple[str, int]:
@@ -148,7 +149,7 @@ async def _enrol(hub: str, pin: str, enrol: Enrol) -> Enrolled:
     finally:
         await peer.close()
     if isinstance(answer, Refusal):
-        raise Refused(answer.code[:60], answer.message[:300])
+        raise refused(answer)
     return answer
 
 

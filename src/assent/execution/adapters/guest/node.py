@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from assent.execution.adapters.guest.membership import Membership
+from assent.execution.adapters.guest.membership import Membership, refused
 from assent.execution.adapters.guest.session import News
 from assent.execution.adapters.guest.wire import HELLO_S, Lost, Peer
 from assent.execution.adapters.guest.work import Work
@@ -36,14 +36,13 @@ from assent.execution.guests import (
 )
 from assent.execution.ports import Target
 from assent.primitives.clock import Clock
-from assent.primitives.errors import Refused
 from assent.primitives.ids import GrantId
 
 SLOTS = 4
 WAITING_MAX = 1_000
 PAUSE_S, PAUSE_MAX_S = 0.5, 15.0
 BEATS_PER_LEASE = 4
-FINAL = ("guest_unknown", "version_unknown")
+FINAL = ("version", "stranger")
 
 
 class GuestNode:
@@ -191,6 +190,6 @@ class _Connection:
 
 def _refused(refusal: Refusal) -> None:
     """Raises Refused when asking again would get the same answer, else Lost."""
-    if refusal.code in FINAL:
-        raise Refused(refusal.code, refusal.message[:300], hint="join again with a new invitation")
-    raise Lost(refusal.message[:300])
+    if refusal.why in FINAL:
+        raise refused(refusal)
+    raise Lost("the hub says that the lease is over")

@@ -28,7 +28,7 @@ from assent.execution.guests import (
     Waiting,
 )
 from assent.execution.ports import Artefact, Artefacts, GuestBook
-from assent.primitives.ids import GrantId, TenantId
+from assent.primitives.ids import GrantId
 
 OVERDRAFT_BYTES = 4 * PIECE_BYTES_MAX  # what a guest's lane may have read already when its credit ran out
 
@@ -55,7 +55,7 @@ class Session:
         artefacts: Artefacts,
         lease_ms: int,
         tell: Callable[[News], None],
-        on_late: Callable[[TenantId, GrantId, bytes], Awaitable[None]],
+        on_late: Callable[[Ended], Awaitable[None]],
         attending: MutableMapping[GrantId, Peer],
     ) -> None:
         self._peer, self._name, self._fence, self._book = peer, name, fence, book
@@ -105,7 +105,7 @@ class Session:
 
     async def _beat(self, beat: Beat) -> None:
         if not await self._book.beat(name=self._name, fence=self._fence, ttl_ms=self._lease_ms):
-            await self._peer.send(Refusal(code="lease_lost", message="the lease is over, or the guest was removed"))
+            await self._peer.send(Refusal(why="lease"))
             raise Lost("its lease was lost")
         await self._peer.send(beat)
 
@@ -155,11 +155,11 @@ class Session:
             signature=frame.signature,
         )
         self._credit.pop(frame.ticket, None)
-        if not applied:
-            await self._on_late(frame.tenant, frame.ticket, frame.outcome)
+        if applied is False:
+            await self._on_late(frame)
         self._tell(News(what="ended" if applied else "came_late", guest=self._name, ticket=frame.ticket))
         self._over(frame.ticket)
-        await self._peer.send(Recorded(ticket=frame.ticket, applied=applied))
+        await self._peer.send(Recorded(ticket=frame.ticket, applied=bool(applied)))
 
     def _over(self, ticket: GrantId) -> None:
         asker = self._attending.get(ticket)

@@ -91,9 +91,9 @@ class GuestTarget:
         )
 
     def lane(self, order: Order, *, under: GrantBody | None = None) -> Lane | None:
-        """The lane that hands `order` on under its grant; without a grant nothing is handed on."""
+        """The lane that hands `order` on under its grant; without a grant it hands nothing on."""
         kind = CARRIED.get(type(order))
-        return self._lane(kind, under) if kind and under is not None else None
+        return self._lane(kind, under) if kind else None
 
     def lanes(self) -> Mapping[str, Lane]:
         """What can be handed on."""
@@ -150,12 +150,12 @@ class GuestLane:
             ticket = await self._ticket(order, floor)
             peer = await knock(self._hub_folder)
         except (Lost, Unavailable) as fault:
-            return self._failed("target_unusable", str(fault))
+            return self.failed("target_unusable", str(fault))
         try:
             await self._write(ticket)
             return await self._attended(peer, ticket, on_event, steering)
         except Unavailable as fault:
-            return self._failed("target_unusable", str(fault))
+            return self.failed("target_unusable", str(fault))
         finally:
             peer.cut()
 
@@ -251,27 +251,28 @@ class GuestLane:
         standing = await self._book.forsake(ticket.tenant, ticket.id)
         guest = await self._book.guest(self._guest)
         if standing.state is TicketState.WITHDRAWN:
-            return self._failed("target_unusable", f"`{self._guest}` did not take it; nothing ran there")
+            return self.failed("target_unusable", f"`{self._guest}` did not take it; nothing ran there")
         if standing.state is TicketState.ENDED and guest is not None:
             return self._told(ticket, standing, bytes.fromhex(guest.key))
         message = f"`{self._guest}` fell silent while it had the order; it is never sent again by itself"
-        return self._failed("guest_lost", message, ending=Ending.UNKNOWN)
+        return self.failed("guest_lost", message, ending=Ending.UNKNOWN)
 
     def _told(self, ticket: Ticket, standing: Standing, key: bytes) -> Outcome:
         data = standing.outcome
         if not signed_by(key, signed_outcome(ticket.id, data), standing.signature):
             message = f"what came back is not signed by `{self._guest}`"
-            return self._failed("guest_unproved", message, ending=Ending.UNKNOWN)
+            return self.failed("guest_unproved", message, ending=Ending.UNKNOWN)
         try:
             outcome = msgspec.json.decode(data, type=Outcome)
         except msgspec.DecodeError:
-            return self._failed("guest_unproved", "what came back is no outcome", ending=Ending.UNKNOWN)
+            return self.failed("guest_unproved", "what came back is no outcome", ending=Ending.UNKNOWN)
         return vouched(
             outcome, guest=self._guest, key=key, signature=standing.signature, data=data, trusted=self._trusted,
             floor=ticket.floor,
         )  # fmt: skip
 
-    def _failed(self, code: str, message: str, *, ending: Ending = Ending.FAILED) -> Outcome:
+    def failed(self, code: str, message: str, *, ending: Ending = Ending.FAILED) -> Outcome:
+        """An outcome of which the guest says nothing."""
         evidence = Evidence(
             lane=self.name, attestation=_NOTHING, started_at_ms=self._started_ms, ended_at_ms=self._clock.now_ms(),
             facts={"guest": self._guest},

@@ -197,10 +197,10 @@ class Work:
             outcome = await self._carry(ticket, line)
         except asyncio.CancelledError:
             outcome = self._without_lane(
-                Ending.CANCELLED, "cancelled", "stopped, and nothing of it is left", started_ms
+                started_ms, Ending.CANCELLED, "cancelled", "stopped, and nothing of it is left"
             )
         except Exception as fault:  # noqa: BLE001 (the top of a run: a lane must not raise)
-            outcome = self._without_lane(Ending.UNKNOWN, "lane_broken", type(fault).__name__, started_ms)
+            outcome = self._without_lane(started_ms, Ending.UNKNOWN, "lane_broken", type(fault).__name__)
         finally:
             del self._runs[ticket.id]
         with contextlib.suppress(asyncio.CancelledError):  # the end is told all the same
@@ -238,9 +238,9 @@ class Work:
         link.ended(frame)
 
     def _refused(self, why: str) -> Outcome:
-        return self._without_lane(Ending.FAILED, "ticket_refused", f"the guest refused it: {why}", self._clock.now_ms())
+        return self._without_lane(self._clock.now_ms(), Ending.FAILED, "ticket_refused", f"the guest refused it: {why}")
 
-    def _without_lane(self, ending: Ending, code: str, message: str, started_ms: int) -> Outcome:
+    def _without_lane(self, started_ms: int, ending: Ending, code: str, message: str) -> Outcome:
         evidence = Evidence(
             lane="guest", attestation=_NOTHING, started_at_ms=started_ms, ended_at_ms=self._clock.now_ms()
         )
