@@ -140,13 +140,12 @@ async def open_node(
         targets = own_targets(clock, entropy, data, lanes)
         targets += targets_beyond(blueprint.declared, data=data, store=store, clock=clock)
         executor = Executor(targets=targets, gate=GrantGate(seal), clock=clock)
-        operations = catalogue(blueprint.operations)
         node = _wire(
             blueprint,
             store=store,
             executor=executor,
             targets=Targets(targets=targets, clock=clock),
-            operations=operations,
+            operations=catalogue(blueprint.operations),
             mint=Mint(seal),
             fence=fence,
             ids=ids,
