@@ -20,7 +20,18 @@ from typing import NamedTuple
 from benchmarks.reporting import HERE, RESULT
 
 # In the order in which they make sense. What is no benchmark by itself is not among them.
-NAMES = ("import_time", "decision", "ledger", "governed_call", "sandbox", "active", "verify", "http_lane", "output")
+NAMES = (
+    "import_time",
+    "decision",
+    "ledger",
+    "governed_call",
+    "sandbox",
+    "active",
+    "verify",
+    "http_lane",
+    "output",
+    "mcp_stdio",
+)
 
 
 class Result(NamedTuple):
