@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from assent.execution.obligations import Obligations
-from assent.execution.orders import FileOrder, HttpOrder, McpOrder, ProcessOrder, PythonOrder
+from assent.execution.orders import FileOrder, HttpOrder, McpOrder, ProcessOrder, PythonOrder, RpcOrder
 from assent.ledger.connectors import BUILTIN, catalogue
 from assent.ledger.contracts import EffectClass, contract_digest, read_arguments
 from assent.ledger.operations import Judgement, Operation, Place
@@ -86,7 +86,7 @@ def test_operation_makes_the_same_order_when_planned_twice(operation):
     before = msgspec.json.encode(given)
     orders = [operation.plan(given, PLACE, Obligations(), "key") for _ in range(2)]
     assert orders[0] == orders[1]
-    assert isinstance(orders[0], FileOrder | ProcessOrder | PythonOrder | HttpOrder | McpOrder)
+    assert isinstance(orders[0], FileOrder | ProcessOrder | PythonOrder | HttpOrder | McpOrder | RpcOrder)
     assert msgspec.json.encode(given) == before
     assert operation.facts(given, PLACE) == operation.facts(read_arguments(operation.contract, given), PLACE)
 

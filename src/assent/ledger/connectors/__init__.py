@@ -1,4 +1,4 @@
-"""The connectors that come with Assent: files, shell, python, http. Pure: they read arguments and write orders.
+"""The connectors that come with Assent: files, shell, python, http, jsonrpc. Pure: they read arguments, write orders.
 
 Connectors that are made of descriptions are in `families`.
 """
@@ -11,6 +11,7 @@ from types import MappingProxyType
 from assent.ledger.connectors.discovery import DISCOVERY
 from assent.ledger.connectors.files import FILES
 from assent.ledger.connectors.http import HTTP
+from assent.ledger.connectors.jsonrpc import JSONRPC
 from assent.ledger.connectors.python import PYTHON
 from assent.ledger.connectors.shell import SHELL
 from assent.ledger.operations import Operation
@@ -18,7 +19,7 @@ from assent.primitives.errors import Conflict
 
 __all__ = ["BUILTIN", "catalogue"]
 
-BUILTIN: tuple[Operation, ...] = (*FILES, *SHELL, *PYTHON, *HTTP, *DISCOVERY)
+BUILTIN: tuple[Operation, ...] = (*FILES, *SHELL, *PYTHON, *HTTP, *JSONRPC, *DISCOVERY)
 
 
 def catalogue(operations: Iterable[Operation]) -> Mapping[str, Operation]:
