@@ -54,11 +54,17 @@ WRITES = ("files.write", "files.append", "files.make_folder")
 
 
 def targets(operation: str) -> tuple[str, ...]:
-    named = {"files": FILE_TARGETS, "shell": SHELL_TARGETS, "python": ("1 + 1",), "http": HTTP_TARGETS}
-    return named[operation.partition(".")[0]]
+    if operation == "jsonrpc.run":
+        return SHELL_TARGETS
+    named = {"files": FILE_TARGETS, "shell": SHELL_TARGETS, "python": ("1 + 1",)}
+    return named.get(operation.partition(".")[0], HTTP_TARGETS)
 
 
 def arguments(operation: str, target: str) -> dict[str, Any]:
+    if operation == "jsonrpc.call":
+        return {"url": target, "method": "stop"}
+    if operation == "jsonrpc.run":
+        return {"argv": ["ls"], "cwd": target, "method": "stop"}
     if operation.startswith("shell."):
         return {"argv": ["ls"], "cwd": target}
     if operation.startswith("python."):
