@@ -46,6 +46,9 @@ BEAT_S = 0.2
 _CHANNEL_FIRST_FD = 10
 _RECURSION_MAX = 1_000
 _INLINE_BYTES_MAX = 32_768
+_execute, _evaluate = exec, eval  # noqa: S307 - there are no such builtins when the caller has deleted them
+_TASKS_FIELD = 17  # of /proc/PID/stat, counted from what follows the name
+_MANY = 1_000_000
 _UNSPEAKABLE = 70  # exit status: the socket is gone
 
 
@@ -116,6 +119,7 @@ class Interpreter:
         self._main.__dict__["__builtins__"] = builtins
         self._plain = _Plain()
         self._own_tasks = 1
+        self._stat = os.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC)  # open: there may be no descriptors left
         signal.signal(signal.SIGINT, self._interrupt)
 
     def serve(self, beats: int) -> NoReturn:
@@ -144,19 +148,18 @@ class Interpreter:
             try:
                 result = self._result(call, nonce, end)
                 status = 0
-            finally:
+            finally:  # before anything is looked up: there may be no `SystemExit` to compare with
                 self._running = False
+                self._plain.put_back(self._interrupt)
         except SystemExit as leaving:
             status = end["exit"] = _exit_status(leaving)
         except values.TooLarge:
             end["too_large"] = True
         except BaseException as error:  # noqa: BLE001 - whatever the caller's code raises is its result
-            self._plain.put_back(self._interrupt)
             end["exception"] = faults.told(error, own=(SOURCE_NAME, call["workspace"]))
             del error
         if os.getpid() != self._pid:
             os._exit(status)  # a fork of the caller's came this far: it has nothing to say here
-        self._plain.put_back(self._interrupt)
         self._flush()
         end["tasks"] = self._foreign_tasks()
         self._send_end(nonce, end, result)
@@ -167,6 +170,7 @@ class Interpreter:
         for name in call["preload"]:
             __import__(name)
         value = self._evaluate(call)
+        self._plain.put_back(self._interrupt)
         if inspect.iscoroutine(value):
             import asyncio  # noqa: PLC0415 - only for those who need it; warm in most images
 
@@ -183,15 +187,19 @@ class Interpreter:
         source: str = call["source"]
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
         tree = ast.parse(source, name)
-        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) and not call["function"] else None
+        last = None
+        if tree.body and isinstance(tree.body[-1], ast.Expr) and not call["function"]:
+            last = tree.body[-1]
+            del tree.body[-1]
         if not call["function"]:
             space["arguments"] = call["arguments"]
-        exec(compile(tree, name, "exec", dont_inherit=True), space)  # noqa: S102 - this is the point
-        if call["function"]:
-            return _found(space, call["function"])(**call["arguments"])
-        if isinstance(last, ast.Expr):
-            return eval(compile(ast.Expression(last.value), name, "eval", dont_inherit=True), space)  # noqa: S307
-        return None
+        body = compile(tree, name, "exec", dont_inherit=True)
+        value = compile(ast.Expression(last.value), name, "eval", dont_inherit=True) if last is not None else None
+        _execute(body, space)
+        if value is not None:
+            return _evaluate(value, space)
+        self._plain.put_back(self._interrupt)
+        return _found(space, call["function"])(**call["arguments"]) if call["function"] else None
 
     def _stream(self, items: Iterator[Any], nonce: bytes, end: dict[str, Any], *, reprs: bool) -> Any:
         """Send each item as it comes; what a generator returns at last is the result."""
@@ -218,7 +226,11 @@ class Interpreter:
 
     def _foreign_tasks(self) -> int:
         """Threads that the caller's code has left running."""
-        return max(0, len(os.listdir("/proc/self/task")) - self._own_tasks)
+        try:
+            fields = os.pread(self._stat, 1_024, 0).rpartition(b")")[2].split()
+        except OSError:
+            return _MANY  # it cannot be told any more, so nobody may take it for none
+        return max(0, int(fields[_TASKS_FIELD]) - self._own_tasks)
 
     def _leave(self, status: int) -> NoReturn:
         """End as a program does."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,28 +16,30 @@ from typing import Any
 import msgspec
 
 from assent.execution.adapters.sandboxes import frames
+from assent.execution.adapters.sandboxes.gate import settle
 from assent.execution.adapters.sandboxes.keeping import Keeper
 from assent.execution.adapters.sandboxes.supervision import DEATH_WAIT_S
+from assent.execution.adapters.sandboxes.taps import Allowance, Outlet
 from assent.execution.adapters.sandboxes.workers import Pulse, Worker
 from assent.execution.orders import Limits
-from assent.execution.outcomes import StreamEvent
 from assent.execution.ports import Artefacts, OnEvent, Steering
 from assent.execution.steering import Signal
 from assent.primitives.canonical import parse
 from assent.primitives.clock import Clock
-from assent.primitives.errors import Malformed
+from assent.primitives.errors import InvariantBroken, Malformed
 
 PULSE_S = 0.25
 OUTPUT_AFTER_S = 0.002  # a call that ends before has its output read once, at its end
-_WAITING_FRAMES_MAX = 8
-_END_BYTES_MAX = 1_048_576
+CLOSED_GRACE_S = 1.0  # between the end of the socket and the end of the process; finishing takes no longer
+_STREAM_OF = {"items": "item"}
 
 
 class Said(msgspec.Struct, kw_only=True):
     """What came of a call. `end` is the interpreter's own word, None when it never came.
 
     `limit` is the limit for which the supervisor stopped it, `broken` what was wrong with a frame, `dead` whether the
-    worker is. `report` is the warden's last word. `still_ms` is for how long nothing of Python ran.
+    worker is. `report` is the warden's last word. `still_ms` is for how long nothing of Python ran, `stray_bytes` what
+    was written between the last call and this one, `withheld_bytes` output that was kept and not handed up any more.
     """
 
     end: dict[str, Any] | None = None
@@ -48,8 +48,8 @@ class Said(msgspec.Struct, kw_only=True):
     dead: bool = False
     report: str | None = None
     still_ms: int = 0
-    items: int = 0
     stray_bytes: int = 0
+    withheld_bytes: int = 0
 
 
 class Talk:
@@ -68,39 +68,38 @@ class Talk:
         cpu_watched: bool = False,
     ) -> None:
         self._worker, self._nonce, self._limits, self._clock = worker, nonce, limits, clock
-        self._channel_fd = worker.ends.channel.fileno()
-        self._on_event, self._steering = on_event, steering
-        self._cpu_watched = cpu_watched
+        self._steering, self._cpu_watched = steering, cpu_watched
+        self._outlet = Outlet(on_event, steering)
+        self._allowance = Allowance(bytes_max=limits.output_bytes_max, exceeded=partial(self._exceed, "output"))
         self.kept = {name: Keeper(artefacts) for name in ("stdout", "stderr", "items", "result")}
-        self._left_bytes = limits.output_bytes_max
         self._said = Said()
-        self._frames: deque[frames.Frame] = deque()
         self._news = asyncio.Event()
         self._timers: list[asyncio.TimerHandle] = []
-        self._tasks: list[asyncio.Task[None]] = []
+        self._listening: asyncio.Future[None] | None = None
         self._reading: set[str] = set()
-        self._closed = self._held = self._muted = self._unproved = False
+        self._over = self._closing = self._unproved = False
+        self._fault: BaseException | None = None
 
     async def run(self, request: bytes, *, wall_left_ms: int, last: bool) -> Said:
         """Make the call. With `last` the worker's end is waited for too.
 
         Raises:
+            InvariantBroken: the steering raised; the worker was ended.
             asyncio.CancelledError: the call was given up; it was stopped, or the worker is being killed.
         """
         self._begin(wall_left_ms)
         try:
-            await self._say(frames.packed(frames.CALL, self._nonce, request))
+            await self._worker.channel.send(frames.CALL, self._nonce, request)
             await self._hear(last=last)
         except asyncio.CancelledError:
             await self._stop(last=last)
             for keeper in self.kept.values():
                 keeper.close()
             raise
-        except (frames.FrameBroken, Malformed, ValueError) as error:
-            self._said.broken = str(error)[:200] or type(error).__name__
-            await self._give_up_on_it()
         finally:
-            self._end()
+            self._finish()
+        if self._fault is not None:
+            raise InvariantBroken("steering_broken", f"the steering raised: {self._fault!r}") from self._fault
         for keeper in self.kept.values():
             await keeper.keep()
         return self._said
@@ -108,64 +107,61 @@ class Talk:
     # Beginning and end
 
     def _begin(self, wall_left_ms: int) -> None:
-        self._skip_strays()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._channel_fd, self._read_channel)
-        self._later(OUTPUT_AFTER_S, self._read_outputs)
+        self._said.stray_bytes = sum(map(_emptied, self._worker.ends.outputs.values()))
+        self._worker.channel.hear(self._news.set)
         self._worker.on_death = self._news.set
         self._later(wall_left_ms / 1000, partial(self._stop_for, "wall"))
+        self._later(OUTPUT_AFTER_S, self._read_outputs)
+        self._later(PULSE_S, self._look)
         self._pulse: Pulse | None = None
         self._spent_before_s = 0.0
         self._still_since_ns = self._clock.monotonic_ns()
-        self._later(PULSE_S, self._look)
         if self._steering is not None:
-            self._tasks.append(asyncio.create_task(self._obey(self._steering)))
+            self._listening = asyncio.ensure_future(self._obey(self._steering))
+            self._listening.add_done_callback(self._heard)
 
-    def _end(self) -> None:
-        loop = asyncio.get_running_loop()
-        if not self._closed:
-            loop.remove_reader(self._channel_fd)
-        for name in list(self._reading):
-            self._pause(name)
-        self._worker.on_death = lambda: None
+    def _finish(self) -> None:
+        self._over = True
+        self._worker.channel.rest()
+        self._pause()
+        self._worker.on_death = _nothing
+        self._said.withheld_bytes = self._outlet.withheld_bytes
+        self._outlet.shut()
         for timer in self._timers:
             timer.cancel()
-        for task in self._tasks:
-            task.cancel()
+        if self._listening is not None:
+            self._listening.cancel()
 
-    def _skip_strays(self) -> None:
-        """What came between two calls belongs to none: output is dropped, a frame is a forgery."""
-        for fd in self._worker.ends.outputs.values():
-            while piece := _read(fd):
-                self._said.stray_bytes += len(piece)
-                if self._said.stray_bytes > self._limits.output_bytes_max:
-                    break
-
-    # Talking
-
-    async def _say(self, data: bytes) -> None:
-        try:
-            await asyncio.get_running_loop().sock_sendall(self._worker.ends.channel, data)
-        except OSError:
-            self._closed_by_them()
+    # What the interpreter says
 
     async def _hear(self, *, last: bool) -> None:
+        try:
+            await self._take_all(last=last)
+        except (frames.FrameBroken, Malformed, ValueError) as error:
+            self._said.broken = str(error)[:200]
+            await self._give_up_on_it()
+
+    async def _take_all(self, *, last: bool) -> None:
         while True:
-            while self._frames:
-                frame = self._frames.popleft()
-                self._resume_channel()
+            while frame := self._worker.channel.take():
                 await self._take(frame)
                 if frame.kind == frames.END and not last:
                     await self._drain()
                     return
             if self._worker.dead.done():
-                self._last_words()
-                if not self._frames:
-                    await self._drain()
-                    return
-                continue
+                self._said.dead = True
+                self._worker.channel.read_to_the_end()
+                if frame := self._worker.channel.take():
+                    await self._take(frame)
+                    continue
+                self._said.report = self._worker.report()
+                await self._drain()
+                return
             if self._unproved:
                 return
+            if self._worker.channel.closed and not self._closing:
+                self._closing = True  # it is about to be dead, or has lost its socket and cannot answer any more
+                self._later(CLOSED_GRACE_S, self._kill)
             self._news.clear()
             await self._news.wait()
 
@@ -175,8 +171,11 @@ class Talk:
         if self._said.end is not None:
             raise frames.FrameBroken("a frame after the end")
         if frame.kind == frames.ITEM:
-            await self._hand_up("items", frame.payload)
-            self._said.items += 1
+            await self._room()
+            if len(frame.payload) <= self._allowance.left_bytes:
+                self._pass("items", frame.payload)
+            else:  # whole or not at all
+                self._exceed("output")
         elif frame.kind == frames.PIECE:
             self._keep("result", frame.payload)
         elif frame.kind == frames.END:
@@ -188,139 +187,81 @@ class Talk:
         length, _, rest = payload.partition(b":")
         size = int(length)
         end = parse(rest[:size])
-        if not isinstance(end, dict):
-            raise frames.FrameBroken("an end that is no object")
+        if not isinstance(end, dict) or not isinstance(end.get("tasks"), int):
+            raise frames.FrameBroken("an end that is none")
         self._said.end = end
         if self.kept["result"].bytes == 0:
             self._keep("result", rest[size:])
 
     async def _stop(self, *, last: bool) -> None:
         """The asker gave up: down the ladder, until the worker is idle or dead."""
-        self._muted = True
+        self._outlet.shut()
         self._stop_for("cancel")
         try:
             await self._hear(last=last)
-        except (frames.FrameBroken, Malformed, ValueError):
-            await self._give_up_on_it()
         except asyncio.CancelledError:  # twice: no more patience
-            self._kill()
+            self._worker.kill()
             raise
 
     async def _give_up_on_it(self) -> None:
         """Kill it and wait for its end, whatever it says meanwhile."""
+        self._outlet.shut()
         self._kill()
         while not (self._worker.dead.done() or self._unproved):
             self._news.clear()
             await self._news.wait()
-        self._frames.clear()
-        if self._worker.dead.done():
-            self._last_words()
-
-    # The channel
-
-    def _read_channel(self) -> None:
-        try:
-            piece = self._worker.ends.channel.recv(frames.PIECE_BYTES_MAX)
-        except BlockingIOError:
-            return
-        except OSError:
-            piece = b""
-        if not piece:
-            self._closed_by_them()
-            return
-        self._worker.buffer += piece
-        self._parse()
-        if len(self._frames) > _WAITING_FRAMES_MAX and not self._held:
-            self._held = True
-            asyncio.get_running_loop().remove_reader(self._channel_fd)
-
-    def _parse(self) -> None:
-        try:
-            while frame := frames.taken(self._worker.buffer, payload_bytes_max=_END_BYTES_MAX):
-                self._frames.append(frame)
-        except frames.FrameBroken:
-            self._worker.buffer.clear()
-            self._frames.append(frames.Frame(b"?", frames.NO_NONCE, b""))
-        self._news.set()
-
-    def _resume_channel(self) -> None:
-        if self._held and not self._closed and len(self._frames) <= _WAITING_FRAMES_MAX // 2:
-            self._held = False
-            asyncio.get_running_loop().add_reader(self._channel_fd, self._read_channel)
-
-    def _closed_by_them(self) -> None:
-        """The socket is shut: the interpreter is about to be dead, or has lost it and cannot answer any more."""
-        if not self._closed:
-            self._closed = True
-            asyncio.get_running_loop().remove_reader(self._channel_fd)
-            self._later(max(1.0, self._limits.grace_ms / 1000), self._kill)
-            self._news.set()
-
-    def _last_words(self) -> None:
-        """The worker is dead: what its socket, its gate and its pipes still hold."""
-        self._said.dead = True
-        while not self._closed:
-            self._read_channel()
-            if not self._frames and not self._closed:
-                break
-        while (word := self._worker.launch.gate.word_now()) is not None and word.letter:
-            if word.letter == "E":
-                self._said.report = word.text
+        self._said.dead = self._worker.dead.done()
+        self._said.report = self._worker.report()
 
     # Output
 
     def _read_outputs(self) -> None:
         loop = asyncio.get_running_loop()
         for name, fd in self._worker.ends.outputs.items():
-            if name not in self._reading:
+            if not self._over and name not in self._reading:
                 self._reading.add(name)
                 loop.add_reader(fd, partial(self._read_output, name))
 
-    def _pause(self, name: str) -> None:
-        self._reading.discard(name)
-        asyncio.get_running_loop().remove_reader(self._worker.ends.outputs[name])
+    def _pause(self) -> None:
+        for name in self._reading:
+            asyncio.get_running_loop().remove_reader(self._worker.ends.outputs[name])
+        self._reading.clear()
 
     def _read_output(self, name: str) -> None:
-        if self._steering is not None and not self._muted and not self._steering.has_room():
-            for one in list(self._reading):
-                self._pause(one)
-            self._tasks.append(asyncio.create_task(self._resume_with_room(self._steering)))
+        if not self._outlet.has_room:
+            self._pause()
+            self._outlet.when_room(self._read_outputs)
             return
-        piece = _read(self._worker.ends.outputs[name])
+        piece = _piece(self._worker.ends.outputs[name])
         if piece == b"":
-            self._pause(name)
+            self._reading.discard(name)
+            asyncio.get_running_loop().remove_reader(self._worker.ends.outputs[name])
         elif piece:
             self._pass(name, piece)
 
-    async def _resume_with_room(self, steering: Steering) -> None:
-        await steering.room()
-        self._read_outputs()
-
     async def _drain(self) -> None:
-        """Everything written before the end is in the pipes already."""
-        for name in list(self._reading):
-            self._pause(name)
+        """Everything that was written before the end is in the pipes already."""
+        self._over = True
+        self._pause()
         for name, fd in self._worker.ends.outputs.items():
-            while self._left_bytes > 0 and (piece := _read(fd)):
-                await self._hand_up(name, piece)
+            while self._allowance.left_bytes > 0 and (piece := _piece(fd)):
+                await self._room()
+                self._pass(name, piece)
 
-    async def _hand_up(self, name: str, data: bytes) -> None:
-        if self._steering is not None and not self._muted and not self._steering.has_room():
-            await self._steering.room()
-        self._pass(name, data)
+    async def _room(self) -> None:
+        if not self._outlet.has_room:
+            ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._outlet.when_room(partial(settle, ready))
+            await ready
 
     def _pass(self, name: str, data: bytes) -> None:
         allowed = self._keep(name, data)
-        if allowed and not self._muted:
-            self._on_event(StreamEvent(stream="item" if name == "items" else name, data=allowed))
+        if allowed:
+            self._outlet.give(_STREAM_OF.get(name, name), allowed)
 
     def _keep(self, name: str, data: bytes) -> bytes:
-        allowed = data[: self._left_bytes]
-        self._left_bytes -= len(allowed)
-        self.kept[name].write(allowed + (b"\n" if name == "items" else b""))
-        if len(allowed) < len(data):
-            self._said.limit = self._said.limit or "output"
-            self._kill()
+        allowed = self._allowance.take(data)
+        self.kept[name].write(allowed + b"\n" if name == "items" else allowed)
         return allowed
 
     # Stopping and looking
@@ -329,12 +270,22 @@ class Talk:
         while True:
             word = await steering.word()
             if isinstance(word, Signal):
-                self._worker.interrupt(getattr(signal, f"SIG{word.name}"))
+                self._worker.launch.signal(word.name)
+
+    def _heard(self, listening: asyncio.Future[None]) -> None:
+        if not listening.cancelled() and listening.exception() is not None:
+            self._fault = listening.exception()
+            self._kill()
 
     def _stop_for(self, limit: str) -> None:
         self._said.limit = self._said.limit or limit
-        self._worker.interrupt()
+        self._outlet.shut()  # whoever takes no output cannot keep a call alive beyond its time
+        self._worker.launch.signal("INT")
         self._later(self._limits.grace_ms / 1000, self._kill)
+
+    def _exceed(self, limit: str) -> None:
+        self._said.limit = self._said.limit or limit
+        self._kill()
 
     def _kill(self) -> None:
         self._worker.kill()
@@ -355,8 +306,7 @@ class Talk:
         self._pulse = pulse
         self._said.still_ms = max(self._said.still_ms, (now_ns - self._still_since_ns) // 1_000_000)
         if spent_s - self._spent_before_s > self._limits.cpu_s_max:
-            self._said.limit = self._said.limit or "cpu"
-            self._kill()
+            self._exceed("cpu")
         self._later(PULSE_S, self._look)
 
     def _later(self, delay_s: float, action: Callable[[], None]) -> None:
@@ -365,28 +315,41 @@ class Talk:
 
 async def proved_idle(worker: Worker, *, nonce: bytes, tasks_max: int, wait_s: float) -> bool:
     """Whether the interpreter answers, within `wait_s`, that nothing of the last call is left running."""
-    loop = asyncio.get_running_loop()
+    news = asyncio.Event()
+    worker.channel.hear(news.set)
     try:
         async with asyncio.timeout(wait_s):
-            await loop.sock_sendall(worker.ends.channel, frames.packed(frames.PING, nonce, b""))
-            while True:
-                frame = frames.taken(worker.buffer, payload_bytes_max=frames.PIECE_BYTES_MAX)
-                if frame is not None:
-                    break
-                piece = await loop.sock_recv(worker.ends.channel, frames.PIECE_BYTES_MAX)
-                if not piece:
-                    return False
-                worker.buffer += piece
+            await worker.channel.send(frames.PING, nonce, b"")
+            while (frame := worker.channel.take()) is None and not worker.channel.closed:
+                news.clear()
+                await news.wait()
+    except TimeoutError:
+        return False
+    finally:
+        worker.channel.rest()
+    if frame is None or frame[:2] != (frames.PONG, nonce):
+        return False
+    try:
         answer = parse(frame.payload)
-    except (TimeoutError, OSError, frames.FrameBroken, Malformed):
+    except Malformed:
         return False
     tasks = answer.get("tasks") if isinstance(answer, dict) else None
-    return frame[:2] == (frames.PONG, nonce) and isinstance(tasks, int) and tasks <= tasks_max
+    return isinstance(tasks, int) and tasks <= tasks_max
 
 
-def _read(fd: int) -> bytes | None:
-    """A piece; empty at the end, None when nothing is there now."""
+def _piece(fd: int) -> bytes | None:
+    """What is there; empty at the end, None when nothing is there now."""
     try:
         return os.read(fd, frames.PIECE_BYTES_MAX)
     except BlockingIOError:
         return None
+
+
+def _emptied(fd: int) -> int:
+    """Drop what is there, at most what a pipe holds; how much that was."""
+    piece = _piece(fd)
+    return len(piece) if piece else 0
+
+
+def _nothing() -> None:
+    return None

@@ -12,20 +12,19 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import signal
 import socket
 from collections.abc import Callable
 from enum import StrEnum
 
 import msgspec
 
+from assent.execution.adapters.sandboxes.channels import Channel
 from assent.execution.adapters.sandboxes.gate import settle
 from assent.execution.adapters.sandboxes.launches import Launch
 from assent.execution.adapters.sandboxes.namespaces import Namespaces
 from assent.execution.adapters.sandboxes.supervision import DEATH_WAIT_S
 from assent.execution.attestations import Attestation
 from assent.execution.orders import ProcessOrder
-from assent.primitives.errors import Unavailable
 
 _BEAT_BYTES = 8
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -55,8 +54,8 @@ class WorkerEnds:
     """The socket and the two pipes; `inner` are the ends that go inside (`ProgramEnds`)."""
 
     def __init__(self, *, beats: bool) -> None:
-        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.channel.setblocking(False)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.channel = Channel(ours)
         self.inner = [theirs.detach()]
         self.outputs: dict[str, int] = {}
         for name in ("stdout", "stderr"):
@@ -89,11 +88,10 @@ class Worker:
 
     def __init__(self, mechanism: Namespaces, order: ProcessOrder, launch: Launch, ends: WorkerEnds) -> None:
         self.mechanism, self.order, self.launch, self.ends = mechanism, order, launch, ends
-        self._program = os.pidfd_open(launch.program_pid)  # it waits at its gate: the pid is its own
+        self.channel = ends.channel
         self._watched = False
         self.dead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.on_death: Callable[[], None] = lambda: None
-        self.buffer = bytearray()
 
     @classmethod
     async def start(cls, mechanism: Namespaces, order: ProcessOrder, *, beats: bool) -> Worker:
@@ -106,15 +104,10 @@ class Worker:
         ends = WorkerEnds(beats=beats)
         try:
             launch = await mechanism.launch(order, ends, further=(ends.beats,) if beats else ())
-            try:
-                worker = cls(mechanism, order, launch, ends)
-            except OSError as error:
-                launch.kill()
-                launch.close()
-                raise Unavailable("sandbox_failed", f"the interpreter died at its gate: {error.strerror}") from error
         except BaseException:
             ends.close()
             raise
+        worker = cls(mechanism, order, launch, ends)
         worker._watch()
         return worker
 
@@ -122,10 +115,12 @@ class Worker:
         """What is true of it now, read from outside."""
         return self.mechanism.attest(self.launch, self.order)
 
-    def interrupt(self, number: int = signal.SIGINT) -> None:
-        """Send a signal to the interpreter itself."""
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._program, number)
+    def report(self) -> str | None:
+        """The warden's last word, once it is dead. To be asked once."""
+        report = None
+        while (word := self.launch.gate.word_now()) is not None and word.letter:
+            report = word.text if word.letter == "E" else report
+        return report
 
     def kill(self) -> None:
         """End everybody inside, now."""
@@ -174,9 +169,6 @@ class Worker:
         self._unwatch()
         self.launch.close()
         self.ends.close()
-        if self._program >= 0:
-            os.close(self._program)
-            self._program = -1
 
 
 def _counter() -> int:
