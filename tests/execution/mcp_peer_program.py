@@ -203,6 +203,26 @@ class Stubborn(Server):
         time.sleep(600)
 
 
+class Floods(Server):
+    """Tells of its progress 6,000 times, which is more than a megabyte, before it answers."""
+
+    def result(self, call: Any) -> Any:
+        token = call["params"]["_meta"]["progressToken"]
+        for number in range(6_000):
+            params = {"progressToken": token, "progress": number, "message": "x" * 200}
+            say({"method": "notifications/progress", "params": params})
+        return text("done")
+
+
+class Endless(Server):
+    """Tells of its progress once, and never answers."""
+
+    def result(self, call: Any) -> Any:
+        say({"method": "notifications/progress",
+             "params": {"progressToken": call["params"]["_meta"]["progressToken"], "progress": 1}})  # fmt: skip
+        time.sleep(600)
+
+
 class Dies(Server):
     """Ends after each call."""
 
@@ -217,6 +237,7 @@ SERVERS: dict[str, Callable[[], Server]] = {
     "one-page": OnePage, "same-name": SameName, "no-list": NoList, "old-version": OldVersion,
     "first-version": FirstVersion, "asks": Asks, "result": Result, "huge": Huge, "endless-line": EndlessLine,
     "notes": Notes, "never": Never, "stubborn": Stubborn, "dies": Dies,
+    "floods": Floods, "endless": Endless,
 }  # fmt: skip
 
 

@@ -116,6 +116,18 @@ def twice(id_: Any, again: Any) -> None:
     say(ok(again, 2))
 
 
+def shout(id_: Any) -> None:
+    """Two megabytes beside the protocol, and then the answer."""
+    for _ in range(2_000):
+        sys.stderr.write("x" * 999 + "\n")
+    say(ok(id_))
+
+
+def loud_and_never() -> None:
+    print("here", file=sys.stderr, flush=True)
+    sleep()
+
+
 def stubborn() -> None:
     daemon()
     sleep()
@@ -147,6 +159,8 @@ DEEDS: dict[str, Callable[[Any, Any], object]] = {
     "short-batch": lambda call, _id: say([ok(one["id"]) for one in call[:-1]]),
     "stubborn": lambda _call, _id: stubborn(),
     "asks-and-answers": lambda _call, id_: ask_and_answer(id_),
+    "shout": lambda _call, id_: shout(id_),
+    "loud-and-never": lambda _call, _id: loud_and_never(),
     "noisy": lambda _call, id_: noisy(id_),
 }
 
@@ -162,5 +176,7 @@ def hostile(mode: str) -> None:
         pass
 
 
+with Path("begun.txt").open("a", encoding="utf-8") as begun:
+    begun.write("x")
 with contextlib.suppress(BrokenPipeError):
     well() if MODE == "well" else hostile(MODE)

@@ -40,7 +40,7 @@ class RpcLane:
     """Carries `RpcOrder`s, on top of the process lane and the http lane."""
 
     name = "jsonrpc"
-    capabilities = Capabilities(summary="JSON-RPC 2.0 calls to a confined program or an HTTP address")
+    capabilities = Capabilities(streams=True, summary="JSON-RPC 2.0 calls to a confined program or an HTTP address")
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class _Run:
         self._caller = caller = Caller(link, message_bytes_max=self.order.message_bytes_max, entropy=self._entropy)
 
         async def spoken() -> Said:
-            link.begin(on_event=on_event, bytes_max=self.order.limits.output_bytes_max)
+            link.begin(on_event=on_event, steering=steering, bytes_max=self.order.limits.output_bytes_max)
             caller.begin(steering)
             await link.open()
             return await (self._batch(caller, calls) if self.order.batch else self._in_order(caller, calls))

@@ -8,7 +8,7 @@ import msgspec
 
 from assent.execution.attestations import Attestation
 from assent.execution.outcomes import Ending
-from assent.execution.ports import OnEvent
+from assent.execution.ports import OnEvent, Steering
 from assent.primitives.digests import Digest
 
 
@@ -35,8 +35,11 @@ class Link(Protocol):
         """Make it ready to be spoken with. Raises Gone."""
         ...
 
-    def begin(self, *, on_event: OnEvent, bytes_max: int) -> None:
-        """A call begins: what the peer says from now on is counted anew, and what it logs goes to `on_event`."""
+    def begin(self, *, on_event: OnEvent, steering: Steering | None, bytes_max: int) -> None:
+        """An order begins: what the peer says from now on is counted anew, and taken while `steering` has room.
+
+        What it writes beside the protocol goes to `on_event`.
+        """
         ...
 
     async def say(self, message: bytes, *, answered: bool, acts: bool = False) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Coroutine
+from typing import Any
 
 import msgspec
 
@@ -18,7 +20,7 @@ from assent.execution.adapters.process import ProcessLane
 from assent.execution.attestations import Attestation, ConfinementClass
 from assent.execution.orders import Limits, ProcessOrder
 from assent.execution.outcomes import Ending, Outcome, StreamEvent
-from assent.execution.ports import OnEvent
+from assent.execution.ports import OnEvent, Steering
 from assent.execution.rpc_framing import Framing
 from assent.execution.steering import EndInput, Input, Signal, Word
 from assent.primitives.errors import Malformed
@@ -58,8 +60,9 @@ class ProgramLink:
         if self._work.done():
             raise self._gone()
 
-    def begin(self, *, on_event: OnEvent, bytes_max: int) -> None:
+    def begin(self, *, on_event: OnEvent, steering: Steering | None, bytes_max: int) -> None:
         """See `Link.begin`."""
+        self._line.heed(steering)
         self._on_event, self._left_bytes, self._act = on_event, bytes_max, 0
 
     async def say(self, message: bytes, *, answered: bool, acts: bool = False) -> None:  # noqa: ARG002 (it all goes one way)
@@ -99,7 +102,7 @@ class ProgramLink:
     async def close(self, *, grace_ms: int) -> None:
         """See `Link.close`: the end of its input, SIGTERM, SIGKILL, and then the whole sandbox is taken away."""
         self._line.deaf = True
-        self._line.wake()
+        self._line.heed(None)
         work = self._work
         if work is None:
             return
@@ -123,7 +126,7 @@ class ProgramLink:
         peer = self._ended.evidence if self._ended is not None else None
         return Trace(
             attestation=self._attestation,
-            facts={**facts, "program": peer.facts if peer else {"argv": list(self._order.argv)}},
+            facts={**facts, "program": (peer and peer.facts) or {"argv": list(self._order.argv)}},
             digests=peer.digests if peer else {},
         )
 
@@ -179,6 +182,8 @@ class _Line:
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+        self._asker: Steering | None = None
+        self._heeding = asyncio.Event()  # set when somebody else is heeded
         self.said = self.taken = 0
         self.fault: Malformed | None = None
         self.over = self.deaf = False
@@ -188,11 +193,21 @@ class _Line:
         self.taken += 1
         return word
 
+    def heed(self, asker: Steering | None) -> None:
+        """From now on there is room only while this asker has some, too."""
+        self._asker = asker
+        self._heeding.set()
+        self._heeding = asyncio.Event()
+        self.wake()
+
     def has_room(self) -> bool:
-        return self._room.is_set()
+        return self._room.is_set() and (self._asker is None or self._asker.has_room())
 
     async def room(self) -> None:
-        await self._room.wait()
+        while not self.has_room():
+            await self._room.wait()
+            if self._asker is not None and not self._asker.has_room():
+                await _either(self._asker.room(), self._heeding.wait())
 
     async def say(self, word: Word) -> None:
         await self._words.put(word)
@@ -242,6 +257,16 @@ class _Line:
         self._held_bytes -= len(message)
         self.wake()
         return message
+
+
+async def _either(*waits: Coroutine[Any, Any, object]) -> None:
+    """Wait for the first of these."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]  # noqa: TID251 (none outlives this)
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _unheard(_event: StreamEvent) -> None:

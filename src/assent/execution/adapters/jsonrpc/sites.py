@@ -19,7 +19,7 @@ from assent.execution.events import Decoder, TooLong
 from assent.execution.exchanges import may_have_acted
 from assent.execution.orders import HttpOrder
 from assent.execution.outcomes import Ending, Evidence, Outcome, StreamEvent
-from assent.execution.ports import OnEvent
+from assent.execution.ports import OnEvent, Steering
 from assent.execution.rpc_framing import too_long
 from assent.execution.rpc_messages import Answered, read
 from assent.primitives.errors import Malformed
@@ -54,12 +54,14 @@ class SiteLink:
         self._evidence: Evidence | None = None
         self._bytes_max = order.limits.output_bytes_max
         self._sent = False
+        self._steering: Steering | None = None
 
     async def open(self) -> None:
         """See `Link.open`: a connection is made when something is said."""
 
-    def begin(self, *, on_event: OnEvent, bytes_max: int) -> None:  # noqa: ARG002 (there is no second stream)
+    def begin(self, *, on_event: OnEvent, steering: Steering | None, bytes_max: int) -> None:  # noqa: ARG002 (there is nothing beside)
         """See `Link.begin`."""
+        self._steering = steering
         self._bytes_max, self._sent = bytes_max, False
 
     async def say(self, message: bytes, *, answered: bool, acts: bool = False) -> None:
@@ -138,7 +140,13 @@ class SiteLink:
         )
 
     async def _carry(self, order: HttpOrder, exchange: _Exchange) -> None:
-        outcome = await self._lane.carry(order, floor=self._floor, on_event=exchange.hear, on_head=exchange.head)
+        outcome = await self._lane.carry(
+            order,
+            floor=self._floor,
+            on_event=exchange.hear,
+            on_head=exchange.head,
+            steering=self._steering,
+        )
         self._evidence = outcome.evidence
         fault = exchange.end(outcome)
         if fault is not None:

@@ -54,7 +54,7 @@ class Client(Caller):
     def begin_order(self, *, on_event: OnEvent, steering: Steering | None, bytes_max: int) -> None:
         """An order begins."""
         self.begin(steering)
-        self.link.begin(on_event=on_event, bytes_max=bytes_max)
+        self.link.begin(on_event=on_event, steering=steering, bytes_max=bytes_max)
         self._on_event = on_event
         self.log.clear()
 
@@ -62,7 +62,7 @@ class Client(Caller):
         """The order is over; whatever comes before the next is nobody's."""
         self._on_event = _unheard
         self._paused_ns = self._clock.monotonic_ns()
-        self.link.begin(on_event=_unheard, bytes_max=BETWEEN_BYTES_MAX)
+        self.link.begin(on_event=_unheard, steering=None, bytes_max=BETWEEN_BYTES_MAX)
 
     async def see_that_it_is_there(self) -> None:
         """Ask a server that nobody has spoken with for `SURE_MS` whether it is there, before it matters."""
