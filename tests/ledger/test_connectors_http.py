@@ -24,6 +24,7 @@ URL = "https://example.org/a?b=c"
 TEXT = ("content-type", "text/plain; charset=utf-8")
 HAPPENED, NOT_HAPPENED, UNCLEAR = Judgement.HAPPENED, Judgement.NOT_HAPPENED, Judgement.UNCLEAR
 X = EffectClass.IRREVERSIBLE
+SENT = {"url", "headers", "body", "body_base64", "content_type"}
 
 
 def name_of(operation: http.HttpOperation) -> str:
@@ -37,11 +38,11 @@ def sound(operation: http.HttpOperation) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("operation", "effect", "idempotency", "names", "observer"),
     [
-        (http.GET, EffectClass.READ, Idempotency.NATURAL, {"url", "headers"}, ""),
-        (http.HEAD, EffectClass.READ, Idempotency.NATURAL, {"url", "headers"}, ""),
-        (http.PUT, X, Idempotency.NATURAL, {"url", "headers", "body", "content_type"}, "http.get"),
-        (http.POST, X, Idempotency.NONE, {"url", "headers", "body", "content_type"}, ""),
-        (http.DELETE, X, Idempotency.NATURAL, {"url", "headers"}, "http.get"),
+        (http.GET, EffectClass.READ, Idempotency.NATURAL, {"url", "headers", "retries"}, ""),
+        (http.HEAD, EffectClass.READ, Idempotency.NATURAL, {"url", "headers", "retries"}, ""),
+        (http.PUT, X, Idempotency.NATURAL, {*SENT, "retries"}, "http.get"),
+        (http.POST, X, Idempotency.NONE, SENT, ""),
+        (http.DELETE, X, Idempotency.NATURAL, {"url", "headers", "retries"}, "http.get"),
     ],
     ids=lambda value: name_of(value) if isinstance(value, http.HttpOperation) else None,
 )
@@ -114,11 +115,11 @@ def test_http_refuses_when_two_readers_could_disagree_about_the_url(url):
 @pytest.mark.parametrize(
     ("operation", "arguments", "order"),
     [
-        (http.GET, {}, {"method": "GET", "redirects_max": 3}),
+        (http.GET, {}, {"method": "GET", "redirects_max": 3, "retries_max": 2}),
         (
             http.HEAD,
             {"headers": {"Accept": "*/*"}},
-            {"method": "HEAD", "headers": (("accept", "*/*"),), "redirects_max": 3},
+            {"method": "HEAD", "headers": (("accept", "*/*"),), "redirects_max": 3, "retries_max": 2},
         ),
         (http.PUT, {"body": "é"}, {"method": "PUT", "body": b"\xc3\xa9", "headers": (TEXT,), "idempotency_key": "k/1"}),
         (http.PUT, {"body": ""}, {"method": "PUT", "headers": (TEXT,), "idempotency_key": "k/1"}),
@@ -131,6 +132,11 @@ def test_http_refuses_when_two_readers_could_disagree_about_the_url(url):
                 "headers": (("content-type", "application/json"), ("accept", "a"), ("x-b", "2")),
                 "idempotency_key": "k/1",
             },
+        ),
+        (
+            http.PUT,
+            {"body_base64": "AP8=", "retries": 3},
+            {"method": "PUT", "body": b"\0\xff", "headers": (TEXT,), "idempotency_key": "k/1", "retries_max": 3},
         ),
         (http.POST, {}, {"method": "POST", "headers": (TEXT,), "idempotency_key": "k/1"}),
         (
@@ -222,6 +228,12 @@ def test_http_plan_refuses_when_the_idempotency_key_cannot_be_sent(key):
         (http.DELETE, {"url": URL, "body": "x"}, "body"),
         (http.POST, {"url": URL, "body": "x" * (http.BODY_BYTES_MAX + 1)}, "body"),
         (http.POST, {"url": URL, "headers": {"a": 1}}, "headers"),
+        (http.POST, {"url": URL, "body": "x", "body_base64": "eA=="}, "body_base64"),
+        (http.PUT, {"url": URL, "body_base64": "eA"}, "body_base64"),
+        (http.PUT, {"url": URL, "body_base64": "e A=="}, "body_base64"),
+        (http.GET, {"url": URL, "retries": -1}, "retries"),
+        (http.GET, {"url": URL, "retries": 11}, "retries"),
+        (http.POST, {"url": URL, "retries": 1}, "retries"),
     ],
 )
 def test_http_names_the_argument_when_it_is_unsound(operation, arguments, named):

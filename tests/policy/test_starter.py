@@ -47,7 +47,17 @@ HTTP_TARGETS = (
 )
 METADATA = ("169.254.169.254:80", "[fd00:ec2::254]:80", "[::ffff:169.254.169.254]:80", "[::ffff:a9fe:a9fe]:80",
             "metadata.google.internal:80")  # fmt: skip
-READS = ("files.read", "files.list", "files.stat", "http.get", "http.head", "http.introspect", "http.tools")
+READS = (
+    "files.read",
+    "files.list",
+    "files.stat",
+    "http.get",
+    "http.head",
+    "http.introspect",
+    "http.tools",
+    "http.events",
+    "http.listen",
+)
 HARD = {"workspace-only", "http-hosts", "no-metadata"}
 SOFT = {"files-delete-reviewed", "http-publish-reviewed"}
 WRITES = ("files.write", "files.append", "files.make_folder")
@@ -69,7 +79,11 @@ def arguments(operation: str, target: str) -> dict[str, Any]:
         return {"argv": ["ls"], "cwd": target}
     if operation.startswith("python."):
         return {"source": target}
+    if operation in ("http.listen", "http.talk"):
+        target = target.replace("http", "ws", 1)
     given: dict[str, Any] = {"url" if operation.startswith("http") else "path": target}
+    given |= {"messages": ["hello"]} if operation == "http.talk" else {}
+    given |= {"path": "notes/a.txt"} if operation == "http.upload" else {}
     for argument in CONTRACTS[operation].arguments:
         if argument.name in ("content", "body"):
             given[argument.name] = "hello"

@@ -14,12 +14,13 @@ from assent.ledger.connectors.http import HTTP
 from assent.ledger.connectors.jsonrpc import JSONRPC
 from assent.ledger.connectors.python import PYTHON
 from assent.ledger.connectors.shell import SHELL
+from assent.ledger.connectors.streams import STREAMS
 from assent.ledger.operations import Operation
 from assent.primitives.errors import Conflict
 
 __all__ = ["BUILTIN", "catalogue"]
 
-BUILTIN: tuple[Operation, ...] = (*FILES, *SHELL, *PYTHON, *HTTP, *JSONRPC, *DISCOVERY)
+BUILTIN: tuple[Operation, ...] = (*FILES, *SHELL, *PYTHON, *HTTP, *STREAMS, *JSONRPC, *DISCOVERY)
 
 
 def catalogue(operations: Iterable[Operation]) -> Mapping[str, Operation]:

@@ -5,6 +5,9 @@ order in its canonical spelling; headers that say something else than the call d
 proxy's word about who asks) are refused; and only reads follow redirects: a write falls on the URL that was judged or
 nowhere. Headers by which credentials travel are refused as well, because arguments are recorded and credentials never.
 
+A call may be tried again (`retries`) only where a second request is the first one over: reads, and by their meaning PUT
+and DELETE. A POST never says so, and is never sent twice.
+
 What a later `http.get` of the same URL says about a call whose outcome is unknown. It supposes that the server answers
 with what was put, and for what is gone with 404 or 410:
 
@@ -26,6 +29,7 @@ from assent.execution.attestations import ConfinementClass
 from assent.execution.headers import check_fields, is_secret
 from assent.execution.obligations import Obligations
 from assent.execution.orders import HttpOrder
+from assent.execution.retries import RETRIES_MAX
 from assent.execution.urls import Url, parse_url
 from assent.ledger.connectors.paths import escaped
 from assent.ledger.contracts import Argument, EffectClass, Idempotency, OperationContract, read_arguments
@@ -35,8 +39,10 @@ from assent.primitives.errors import Malformed
 WEAKEST = ConfinementClass.LOCAL_WEAK  # nothing but Assent's own code runs in the http lane
 URL_BYTES_MAX = 8_192
 BODY_BYTES_MAX = 1_048_576
+BODY_BASE64_BYTES_MAX = 16_777_216
 CONTENT_TYPE_BYTES_MAX = 256
 READ_REDIRECTS_MAX = 3
+READ_RETRIES = 2
 
 Method = Literal["GET", "HEAD", "PUT", "POST", "DELETE"]
 Fields = tuple[tuple[str, str], ...]
@@ -61,7 +67,9 @@ class HttpOperation:
         """The method, the canonical `host:port` and the size of the body."""
         given = self._given(arguments)
         url = parse_url(given["url"])
-        _fields(given, key="")
+        request_fields(given, key="")
+        retries_of(given)
+        self._check_body(given)
         return Facts(host=host_port(url), method=self._method, payload_bytes=len(_body(given)))
 
     def plan(
@@ -77,15 +85,17 @@ class HttpOperation:
             Malformed: `url_refused`, `host_refused`, `port_refused`, `header_refused`, `arguments_invalid`.
         """
         given = self._given(arguments)
+        self._check_body(given)
         reads = self.contract.effect is EffectClass.READ
         sent_key = "" if reads else key
         return HttpOrder(
             method=self._method,
             url=parse_url(given["url"]).text,
             hosts=obligations.hosts,
-            headers=_fields(given, key=sent_key),
+            headers=request_fields(given, key=sent_key),
             body=_body(given),
             redirects_max=READ_REDIRECTS_MAX if reads else 0,
+            retries_max=retries_of(given),
             idempotency_key=sent_key,
             limits=obligations.limits,
         )
@@ -104,6 +114,12 @@ class HttpOperation:
             return Judgement.UNCLEAR
         return self._reading(self._given(arguments), observed)
 
+    def _check_body(self, given: dict[str, Any]) -> None:
+        if self._method == "PUT" and not {"body", "body_base64"} & given.keys():
+            raise Malformed(
+                "arguments_invalid", "`body` is missing, and `body_base64` as well", hint="give one of them"
+            )
+
     def _given(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return read_arguments(self.contract, arguments)
 
@@ -113,12 +129,37 @@ def host_port(url: Url) -> str:
     return f"{url.host.in_url}:{url.port}"
 
 
+def retries_of(given: dict[str, Any]) -> int:
+    """How many further tries were asked for.
+
+    Raises:
+        Malformed: `arguments_invalid`, it is no such number.
+    """
+    retries: int = given.get("retries", 0)
+    if not 0 <= retries <= RETRIES_MAX:
+        raise Malformed("arguments_invalid", f"`retries` is not 0 to {RETRIES_MAX}")
+    return retries
+
+
 def _body(given: dict[str, Any]) -> bytes:
-    body: str = given.get("body", "")
-    return body.encode()
+    """The bytes to send.
+
+    Raises:
+        Malformed: `arguments_invalid`: `body` and `body_base64` are both given, or the latter is not base64.
+    """
+    if "body_base64" not in given:
+        body: str = given.get("body", "")
+        return body.encode()
+    if given.get("body"):
+        raise Malformed("arguments_invalid", "`body` and `body_base64` are both given", hint="give one of them")
+    try:
+        data = base64.b64decode(given["body_base64"], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Malformed("arguments_invalid", "`body_base64` is not base64") from error
+    return data
 
 
-def _fields(given: dict[str, Any], *, key: str) -> Fields:
+def request_fields(given: dict[str, Any], *, key: str) -> Fields:
     """The headers in one order, however they were written.
 
     Raises:
@@ -180,7 +221,7 @@ def _is_body(shown: object, sent: bytes) -> bool:
         return False
 
 
-_URL = Argument(
+URL = Argument(
     name="url",
     kind="text",
     help="the absolute http or https URL",
@@ -188,10 +229,10 @@ _URL = Argument(
     authority=True,
     bytes_max=URL_BYTES_MAX,
 )
-_HEADERS = Argument(
+HEADERS = Argument(
     name="headers", kind="map", help="request headers, without credentials", default={}, authority=True, bytes_max=8_192
 )
-_TYPE = Argument(
+TYPE = Argument(
     name="content_type",
     kind="text",
     help="the media type of the body",
@@ -200,9 +241,25 @@ _TYPE = Argument(
 )
 
 
-def _sent(text: str, *, required: bool) -> Argument:
-    default = None if required else ""
-    return Argument(name="body", kind="text", help=text, required=required, default=default, bytes_max=BODY_BYTES_MAX)
+_READ_RETRIES = Argument(
+    name="retries",
+    kind="integer",
+    help="how often it is tried again when nobody answers or the server says later",
+    default=READ_RETRIES,
+)
+_WRITE_RETRIES = Argument(
+    name="retries",
+    kind="integer",
+    help="how often it may be sent again; each time is as good as once",
+    default=0,
+)
+_BINARY = Argument(
+    name="body_base64", kind="text", help="bytes to send instead of a text, in base64", bytes_max=BODY_BASE64_BYTES_MAX
+)
+
+
+def _sent(text: str, *, needed: bool) -> Argument:
+    return Argument(name="body", kind="text", help=text, default=None if needed else "", bytes_max=BODY_BYTES_MAX)
 
 
 GET = HttpOperation(
@@ -211,7 +268,7 @@ GET = HttpOperation(
         summary="fetch what is at a URL",
         effect=EffectClass.READ,
         idempotency=Idempotency.NATURAL,
-        arguments=(_URL, _HEADERS),
+        arguments=(URL, HEADERS, _READ_RETRIES),
         floor=WEAKEST,
         hosts="url",
     ),
@@ -224,7 +281,7 @@ HEAD = HttpOperation(
         summary="fetch the status and headers of what is at a URL",
         effect=EffectClass.READ,
         idempotency=Idempotency.NATURAL,
-        arguments=(_URL, _HEADERS),
+        arguments=(URL, HEADERS, _READ_RETRIES),
         floor=WEAKEST,
         hosts="url",
     ),
@@ -237,7 +294,14 @@ PUT = HttpOperation(
         summary="put a body at a URL, in place of what was there",
         effect=EffectClass.IRREVERSIBLE,
         idempotency=Idempotency.NATURAL,
-        arguments=(_URL, _sent("the whole new content, sent as UTF-8", required=True), _TYPE, _HEADERS),
+        arguments=(
+            URL,
+            _sent("the whole new content, sent as UTF-8; or give `body_base64`", needed=True),
+            _BINARY,
+            TYPE,
+            HEADERS,
+            _WRITE_RETRIES,
+        ),
         floor=WEAKEST,
         hosts="url",
         observer="http.get",
@@ -252,7 +316,7 @@ POST = HttpOperation(
         summary="send a body to a URL, which does with it what it does",
         effect=EffectClass.IRREVERSIBLE,
         idempotency=Idempotency.NONE,
-        arguments=(_URL, _sent("the body, sent as UTF-8", required=False), _TYPE, _HEADERS),
+        arguments=(URL, _sent("the body, sent as UTF-8", needed=False), _BINARY, TYPE, HEADERS),
         floor=WEAKEST,
         hosts="url",
     ),
@@ -265,7 +329,7 @@ DELETE = HttpOperation(
         summary="delete what is at a URL",
         effect=EffectClass.IRREVERSIBLE,
         idempotency=Idempotency.NATURAL,
-        arguments=(_URL, _HEADERS),
+        arguments=(URL, HEADERS, _WRITE_RETRIES),
         floor=WEAKEST,
         hosts="url",
         observer="http.get",
