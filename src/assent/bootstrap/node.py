@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -18,6 +19,7 @@ from assent.bootstrap.settings_targets import HubSettings, TargetSettings
 from assent.bootstrap.system import SystemClock, SystemEntropy
 from assent.execution.adapters.artefacts import ArtefactFolder
 from assent.execution.adapters.files import FileLane
+from assent.execution.adapters.functions import FunctionLane
 from assent.execution.adapters.http import HttpLane
 from assent.execution.adapters.jsonrpc import RpcLane
 from assent.execution.adapters.local import LocalTarget
@@ -30,6 +32,7 @@ from assent.execution.carry import Executor
 from assent.execution.grants import GrantGate
 from assent.execution.orders import (
     FileOrder,
+    FunctionOrder,
     HttpOrder,
     McpOrder,
     ProcessOrder,
@@ -50,6 +53,7 @@ from assent.ledger.dispatch import Dispatcher
 from assent.ledger.operations import Operation, Place
 from assent.operations.checkpoints import Checkpoints
 from assent.operations.executions import Executions
+from assent.operations.functions import offered
 from assent.operations.gate import Gate
 from assent.operations.guests import Guests
 from assent.operations.policies import Policies
@@ -76,16 +80,22 @@ DATABASE_NAME = "assent.db"
 
 
 class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node is made of: where its data and workspace are, which tenants it serves, who is known, and which
-    targets beyond this machine are declared."""
+    """What a node is made of: where its data and workspace are, which tenants it serves, who is known, which marked
+    functions of the host program it offers, and which targets beyond this machine are declared."""
 
     data: Path
     workspace: Path
     tenants: tuple[TenantId, ...]
     principals: tuple[KnownPrincipal, ...]
     operations: tuple[Operation, ...] = BUILTIN
+    functions: tuple[Callable[..., Any], ...] = ()
     declared: tuple[TargetSettings, ...] = ()
     hub: HubSettings = HubSettings()
+
+    @property
+    def offered(self) -> tuple[Operation, ...]:
+        """Every operation: those that are given, and those of the functions."""
+        return (*self.operations, *(one.operation for one in offered(self.functions)))
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +147,7 @@ async def open_node(
         fence = Fence(node=node_id, number=1)
         await store.apply(TakeLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS))
         seal = SealKey(entropy(32))
-        targets = own_targets(clock, entropy, data, lanes)
+        targets = own_targets(clock, entropy, data, lanes, blueprint.functions)
         targets += targets_beyond(blueprint.declared, data=data, store=store, clock=clock)
         executor = Executor(targets=targets, gate=GrantGate(seal), clock=clock)
         node = _wire(
@@ -145,7 +155,7 @@ async def open_node(
             store=store,
             executor=executor,
             targets=Targets(targets=targets, clock=clock),
-            operations=catalogue(blueprint.operations),
+            operations=catalogue(blueprint.offered),
             mint=Mint(seal),
             fence=fence,
             ids=ids,
@@ -246,8 +256,14 @@ def _wire(
     )
 
 
-def own_targets(clock: Clock, entropy: Entropy, data: Path, lanes: Mapping[type, Lane] | None) -> list[Target]:
-    """This machine, with the lanes that are given or with all there are."""
+def own_targets(
+    clock: Clock,
+    entropy: Entropy,
+    data: Path,
+    lanes: Mapping[type, Lane] | None,
+    functions: Iterable[Callable[..., Any]] = (),
+) -> list[Target]:
+    """This machine, with the lanes that are given or with all there are; `functions` are those of the host program."""
     if lanes is not None:
         return [LocalTarget(lanes=lanes, clock=clock)]
     artefacts = ArtefactFolder(data / "artefacts", entropy=entropy)
@@ -261,6 +277,10 @@ def own_targets(clock: Clock, entropy: Entropy, data: Path, lanes: Mapping[type,
         SseOrder: SseLane(clock=clock, entropy=entropy, artefacts=artefacts),
         WebSocketOrder: WebSocketLane(clock=clock, entropy=entropy, artefacts=artefacts),
         FileOrder: FileLane(clock=clock),
+        FunctionOrder: FunctionLane(
+            clock=clock,
+            functions={o.operation.contract.name: o.callee for o in offered(functions) if o.callee is not None},
+        ),
         PythonOrder: PythonLane(
             clock=clock, entropy=entropy, protected=[data], artefacts=artefacts, tested=process.selftest
         ),

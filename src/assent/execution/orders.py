@@ -258,6 +258,19 @@ class PythonOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     limits: Limits = Limits()
 
 
+class FunctionOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="function"):
+    """Call one function of the host program, in its own process, unconfined.
+
+    `function` is the operation's name, `definition` the digest of what was asked for, `arguments` JSON text: an object
+    of keywords.
+    """
+
+    function: str
+    definition: str
+    arguments: str = "{}"
+    limits: Limits = Limits()
+
+
 class TerminalOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="terminal"):
     """An interactive terminal for a person, confined as any program is and recorded as asciicast v2."""
 
@@ -302,6 +315,7 @@ Order = (
     | RpcOrder
     | McpOrder
     | PythonOrder
+    | FunctionOrder
     | TerminalOrder
     | WasmOrder
 )
@@ -311,7 +325,7 @@ def runs_code(order: Order) -> bool:
     """Whether carrying `order` runs anybody's code but Assent's own, so that it matters where."""
     if isinstance(order, RpcOrder | McpOrder):
         return isinstance(order.peer, ProcessOrder)
-    return isinstance(order, ProcessOrder | PythonOrder | TerminalOrder | WasmOrder)
+    return isinstance(order, ProcessOrder | PythonOrder | FunctionOrder | TerminalOrder | WasmOrder)
 
 
 def order_digest(order: Order) -> Digest:

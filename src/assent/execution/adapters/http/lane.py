@@ -27,7 +27,6 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 
-import assent
 from assent.execution import exchanges, headers
 from assent.execution.adapters.http.journeys import Journey
 from assent.execution.adapters.http.trips import OnHead, Trip
@@ -46,6 +45,7 @@ from assent.execution.steering import Capabilities
 from assent.execution.tls import TlsSettings
 from assent.primitives.clock import Clock, Entropy
 from assent.primitives.errors import InvariantBroken, Refused, Unavailable
+from assent.primitives.release import __version__
 
 if TYPE_CHECKING:
     import ssl
@@ -202,7 +202,7 @@ class HttpLane:
         order = journey.order
         body, size = _body(journey, trip)
         fields = headers.on_the_wire(
-            trip.url, trip.fields, method=trip.method, body_bytes=size, agent=f"assent/{assent.__version__}"
+            trip.url, trip.fields, method=trip.method, body_bytes=size, agent=f"assent/{__version__}"
         )
         response = await wire.request(trip.url, method=trip.method, fields=fields, body=body)
         trip.note_head(response)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 
-import assent
 from assent.execution import mcp_protocol as protocol
 from assent.execution.adapters.jsonrpc.callers import Caller
 from assent.execution.adapters.jsonrpc.endings import Doubt
@@ -19,6 +18,7 @@ from assent.execution.rpc_messages import METHOD_NOT_FOUND, Answered, Asked, Rpc
 from assent.primitives.canonical import Json, canonical
 from assent.primitives.clock import Clock, Entropy
 from assent.primitives.errors import Malformed
+from assent.primitives.release import __version__
 
 LISTED_MS = 60_000
 SURE_MS = 1_000
@@ -77,7 +77,7 @@ class Client(Caller):
             Malformed: `version_refused`, `message_malformed`.
             Answer: the server will have nothing of it.
         """
-        answer = await self.call("initialize", protocol.initialize_params(assent.__version__))
+        answer = await self.call("initialize", protocol.initialize_params(__version__))
         if answer.error is not None:
             if not protocol.is_stateless_only(answer.error):
                 raise Answer("initialize", answer.error)
@@ -181,7 +181,7 @@ class Client(Caller):
         if isinstance(self.link, McpSiteLink):
             self.link.label(greeting, method, params)
         if greeting.stateless:
-            params = protocol.envelope(params, greeting.version, assent.__version__)
+            params = protocol.envelope(params, greeting.version, __version__)
         return await self.call(method, params, acts=acts)
 
 

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-import assent
 from assent.execution import exchanges, headers, retries
 from assent.execution.adapters.sse.listening import RECONNECT_MS_MAX, Listening
 from assent.execution.adapters.wires.plans import RoadPlan
@@ -41,6 +40,7 @@ from assent.execution.steering import Capabilities
 from assent.execution.urls import Url, redirect_target
 from assent.primitives.clock import Clock, Entropy
 from assent.primitives.errors import InvariantBroken, Refused, Unavailable
+from assent.primitives.release import __version__
 
 if TYPE_CHECKING:
     import httpcore2
@@ -200,9 +200,7 @@ class SseLane:
         """One hop. Returns how listening ended, or where the answer redirects to."""
         order = listening.order
         own = (("Accept", "text/event-stream"), ("Cache-Control", "no-store"), *listening.event_id_field())
-        sent = headers.on_the_wire(
-            url, (*own, *fields), method="GET", body_bytes=0, agent=f"assent/{assent.__version__}"
-        )
+        sent = headers.on_the_wire(url, (*own, *fields), method="GET", body_bytes=0, agent=f"assent/{__version__}")
         wire.begin(body_bytes_max=order.limits.output_bytes_max)
         async with _idle(order.idle_ms):
             response = await wire.request(url, method="GET", fields=sent)

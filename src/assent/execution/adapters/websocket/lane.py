@@ -24,7 +24,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import assent
 from assent.execution.adapters.websocket.talks import LATER_CLOSES, Talk
 from assent.execution.adapters.wires.plans import RoadPlan
 from assent.execution.adapters.wires.taking import Taker
@@ -38,6 +37,7 @@ from assent.execution.retries import TRY_LATER, Backoff
 from assent.execution.steering import Capabilities
 from assent.primitives.clock import Clock, Entropy
 from assent.primitives.errors import InvariantBroken, Refused, Unavailable
+from assent.primitives.release import __version__
 
 if TYPE_CHECKING:
     from assent.execution.adapters.websocket.conversations import Conversation
@@ -156,7 +156,7 @@ class WebSocketLane:
         line = Line(stream, url, subprotocols=order.subprotocols, message_bytes_max=order.message_bytes_max)
         try:
             async with idle(order.idle_ms):
-                talk.subprotocol = await line.open(fields, agent=f"assent/{assent.__version__}")
+                talk.subprotocol = await line.open(fields, agent=f"assent/{__version__}")
             return await self._until_over(talk, Conversation(talk, line, taker, close_ms=self._close_ms))
         finally:
             hop.status = line.status

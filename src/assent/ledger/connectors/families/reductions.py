@@ -13,7 +13,7 @@ import msgspec
 
 from assent.ledger.connectors.families.documents import Pointers
 from assent.ledger.patterns import read_pattern
-from assent.ledger.schemas import KEYWORDS, NODES_MAX, TYPES, read_schema
+from assent.ledger.schemas import KEYWORDS, NODES_MAX, TYPES, kinds_of, read_schema
 from assent.primitives.canonical import Json, canonical
 from assent.primitives.errors import Malformed
 
@@ -51,12 +51,16 @@ def reduce(schema: Json, pointers: Pointers, *, requests: bool = True) -> Reduce
     except (Malformed, RecursionError) as error:
         why = error.code.replace("_", " ") if isinstance(error, Malformed) else "it nests too deeply"
         return Reduced(types=_types(pointers.resolved(schema)), unchecked=(f"anything ({why})",))
-    types = _types(root if "type" in root else work.target(root))
+    types = _types(root if "type" in root or "enum" in root else work.target(root))
     return Reduced(text="" if root == {} else text, types=types, unchecked=tuple(sorted(work.dropped))[:NOTES_MAX])
 
 
 def _types(node: dict[str, Json]) -> tuple[str, ...]:
     found = node.get("type")
+    values = node.get("enum")
+    if found is None and isinstance(values, list) and values:
+        kinds = {kinds_of(value)[0] for value in values}
+        return (kinds.pop(),) if len(kinds) == 1 else ()
     names = found if isinstance(found, list) else [found]
     return tuple(name for name in names if isinstance(name, str) and name in TYPES)
 
