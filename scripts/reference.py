@@ -250,6 +250,8 @@ def _values(name: str) -> str:
         return ", ".join(f"`{one}`" for one in LADDER)
     if name == "accept":
         return "some of " + ", ".join(f"`{one}`" for one in ConfinementClass) + ", with blanks between them"
+    if name == "egress":
+        return f"1 to {terms.EGRESS_MAX} of `host:port`, `*.domain.example:port` or `address:port`, with blanks between"
     if name in terms._TEXTS:  # noqa: SLF001 (the tables are what is documented)
         return f"a text, at most {terms._TEXTS[name]:,} characters"  # noqa: SLF001
     most = terms._REVIEWS.get(name) or terms.AMOUNT_MAX // terms._LIMITS[name][1]  # noqa: SLF001

@@ -355,6 +355,31 @@ def test_decide_accepts_only_what_every_permit_that_names_classes_accepts():
     assert found.accept == (ConfinementClass.NAMESPACED,)
 
 
+def test_decide_lets_a_program_reach_only_the_hosts_that_every_rule_admits_that_names_any():
+    text = (
+        '@id("a") @egress("api.example.org:443 *.example.net:443") permit(principal is Agent, action, resource);'
+        '@id("b") @egress("a.example.net:443 api.example.org:80") permit(principal, action, resource);'
+        '@id("c") permit(principal, action, resource);'
+    )
+    found = decide(engine(text), call("shell.run", {"argv": ["ls"]})).obligations
+    assert found is not None
+    assert found.hosts == ("a.example.net:443",)
+
+
+def test_decide_lets_a_program_reach_nothing_when_no_rule_names_a_host():
+    text = '@id("a") permit(principal is Agent, action, resource);'
+    found = decide(engine(text), call("shell.run", {"argv": ["ls"]})).obligations
+    assert found is not None
+    assert found.hosts == ()
+
+
+def test_decide_adds_nothing_to_the_host_of_a_call_when_a_rule_names_others():
+    text = '@id("a") @egress("other.test:443") permit(principal is Agent, action, resource);'
+    found = decide(engine(text), call("http.get", {"url": "https://api.example.org/"})).obligations
+    assert found is not None
+    assert found.hosts == ("api.example.org:443",)
+
+
 def test_decide_holds_a_floor_that_a_rule_raises():
     text = '@id("a") @floor("builtin") permit(principal is Agent, action, resource);'
     found = decide(engine(text), call()).obligations

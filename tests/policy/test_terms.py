@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assent.execution.attestations import LADDER, ConfinementClass, meets
+from assent.execution.hosts import allow_list, canonical_host, in_common
 from assent.execution.obligations import Obligations
 from assent.execution.orders import Limits
 from assent.ledger.decisions import ReviewTerms
@@ -72,6 +73,15 @@ def test_read_terms_reads_every_annotation():
         ({"review": "Really?", "quorum": "17"}, "forbid", "`@quorum` must be a whole number from 1 to 16"),
         ({"wall_s": "3"}, "forbid", "`@wall_s` says nothing here without `@review`"),
         ({"floor": "confined"}, "forbid", "`@floor` says nothing here without `@review`"),
+        ({"egress": "api.example.org:443"}, "forbid", "`@egress` says nothing here without `@review`"),
+        ({"egress": ""}, "permit", "`@egress` must name 1 to 64 hosts"),
+        ({"egress": " ".join(f"h{n}.example.org:443" for n in range(65))}, "permit", "`@egress` must name 1 to 64"),
+        ({"egress": "api.example.org"}, "permit", "`@egress`: `api.example.org` is no allow-list entry"),
+        ({"egress": "https://api.example.org:443"}, "permit", "`@egress`: `https://api.example.org:443` is no"),
+        ({"egress": "*.org:443"}, "permit", "`@egress`: the wildcard `*.org:443` is too wide"),
+        ({"egress": "api.example.org:443,b.org:443"}, "permit", "`@egress`: `api.example.org:443,b.org:443` is no"),
+        ({"egress": "2130706433:80"}, "permit", "`@egress`: `2130706433:80` is no allow-list entry"),
+        ({"egress": "a.example.org:*"}, "permit", "`@egress`: `a.example.org:*` is no allow-list entry"),
     ],
 )
 def test_read_terms_refuses_what_is_unknown_misplaced_or_malformed(
@@ -82,10 +92,16 @@ def test_read_terms_refuses_what_is_unknown_misplaced_or_malformed(
     assert any(text.startswith(fault) for text in faults), faults
 
 
+HOSTS = [
+    f"{host}:{port}"
+    for host in ("example.org", "*.example.org", "a.example.org", "*.a.example.org", "10.0.0.1")
+    for port in (80, 443)
+]
 TERMS = st.builds(
     Terms,
     floor=st.none() | st.sampled_from(LADDER),
     accept=st.none() | st.lists(st.sampled_from(ConfinementClass), unique=True, max_size=3).map(tuple),
+    egress=st.none() | st.lists(st.sampled_from(HOSTS), min_size=1, max_size=4).map(lambda some: in_common(some, some)),
     limits=st.lists(st.tuples(st.sampled_from(FIELDS), st.integers(1, 2**40)), max_size=5).map(tuple),
 )
 BASES = st.builds(
@@ -110,7 +126,25 @@ def test_tightened_takes_the_strictest_named_and_otherwise_the_default(base: Obl
     for name in FIELDS:
         amounts = [n for term in terms for f, n in term.limits if f == name]
         assert getattr(found.limits, name) == min(amounts, default=getattr(base.limits, name))
-    assert found.hosts == ("a:1",)
+    assert found.hosts == ("a:1",)  # the call's own, whatever rules name
+
+
+@given(terms=st.lists(TERMS, max_size=4))
+def test_tightened_admits_a_host_only_when_every_rule_that_names_hosts_does(terms: list[Terms]):
+    found = allow_list(tightened(Obligations(), terms, hosts=(), least=LEAST).hosts)
+    named = [allow_list(term.egress) for term in terms if term.egress is not None]
+    for text in ("example.org", "a.example.org", "b.a.example.org", "10.0.0.1", "other.test"):
+        for port in (80, 443):
+            host = canonical_host(text)
+            assert found.admits(host, port) == (bool(named) and all(one.admits(host, port) for one in named))
+
+
+def test_read_terms_takes_hosts_in_their_one_spelling():
+    terms, faults = read_terms(
+        {"egress": "  API.Example.org.:443\t*.b.test:80 [::0001]:8080 *.b.test:80 "}, effect="permit"
+    )
+    assert faults == []
+    assert terms.egress == ("*.b.test:80", "[::1]:8080", "api.example.org:443")
 
 
 @given(base=BASES, terms=st.lists(TERMS, max_size=4))

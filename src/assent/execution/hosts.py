@@ -128,6 +128,27 @@ def allow_list(entries: Iterable[str]) -> AllowList:
     return AllowList(exact=frozenset(exact), below=frozenset(below))
 
 
+def in_common(one: Iterable[str], other: Iterable[str]) -> tuple[str, ...]:
+    """The entries, in their canonical spelling and in order, that admit exactly what both lists admit.
+
+    Raises:
+        Malformed: `allow_list_malformed`.
+    """
+    first, second = {_entry(entry) for entry in one}, {_entry(entry) for entry in other}
+    both = {e for e in first if _covered(e, second)} | {e for e in second if _covered(e, first)}
+    return tuple(sorted(f"{'*.' if wild else ''}{host.in_url}:{port}" for host, port, wild in both))
+
+
+def _covered(entry: tuple[Host, int, bool], entries: Iterable[tuple[Host, int, bool]]) -> bool:
+    """Whether what `entry` admits is all admitted by one of `entries`."""
+    host, port, _ = entry
+    for wider, its_port, wild in entries:
+        below = wild and not host.is_address and host.text.endswith(f".{wider.text}")
+        if entry == (wider, its_port, wild) or (port == its_port and below):
+            return True
+    return False
+
+
 def _entry(entry: str) -> tuple[Host, int, bool]:
     wild = entry.startswith("*.")
     try:

@@ -10,10 +10,12 @@
                                          default floor, and the only way to what stands beside the ladder
     @wall_s @cpu_s @memory_mb @output_kb   and the limits under which the call may be carried out
     @file_mb @processes @open_files @disk_mb
+    @egress("api.example.org:443")       the hosts that a program may reach, where the call itself names none
 
-Of all the rules that apply, the strictest floor and the smallest amount of each limit hold, and a class will do only
-when every rule that names classes names it. The floor never falls below that of the operation's contract; a limit that
-no rule names is the engine's default, and so is the floor where no rule names classes.
+Of all the rules that apply, the strictest floor and the smallest amount of each limit hold, a class will do only when
+every rule that names classes names it, and a host may be reached only when every rule that names hosts admits it. The
+floor never falls below that of the operation's contract; a limit that no rule names is the engine's default, and so is
+the floor where no rule names classes.
 """
 
 from __future__ import annotations
@@ -23,15 +25,18 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from assent.execution.attestations import LADDER, ConfinementClass, tightest
+from assent.execution.hosts import in_common
 from assent.execution.obligations import Accepted, Obligations, both
 from assent.execution.orders import Limits
 from assent.ledger.decisions import ReviewTerms
+from assent.primitives.errors import Malformed
 
 TEXT_CHARACTERS_MAX = 500
 EXAMPLE_CHARACTERS_MAX = 4_000
 QUORUM_MAX = 16
 REVIEW_TTL_S_MAX = 30 * 86_400
 AMOUNT_MAX = 2**31 - 1
+EGRESS_MAX = 64
 
 _LIMITS: dict[str, tuple[str, int]] = {
     "wall_s": ("wall_ms", 1_000),
@@ -49,17 +54,18 @@ _TEXTS: dict[str, int] = {
     "review": TEXT_CHARACTERS_MAX,
     "example": EXAMPLE_CHARACTERS_MAX,
 }
-ANNOTATIONS = frozenset({"id", "floor", "accept", *_LIMITS, *_REVIEWS, *_TEXTS})
+ANNOTATIONS = frozenset({"id", "floor", "accept", "egress", *_LIMITS, *_REVIEWS, *_TEXTS})
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """The annotations of one rule, read. `limits` are (field of Limits, amount)."""
+    """The annotations of one rule, read. `limits` are (field of Limits, amount); `egress` are allow-list entries."""
 
     reason: str = ""
     example: str = ""
     review: ReviewTerms | None = None
     floor: ConfinementClass | None = None
     accept: tuple[ConfinementClass, ...] | None = None
+    egress: tuple[str, ...] | None = None
     limits: tuple[tuple[str, int], ...] = ()
 
 
@@ -79,6 +85,7 @@ def read_terms(annotations: Mapping[str, str], *, effect: str) -> tuple[Terms, l
         not accept or not set(accept) <= set(ConfinementClass) or len(set(accept)) < len(accept)
     ):
         faults.append(f"`@accept` must name some of {', '.join(f'`{name}`' for name in ConfinementClass)}, each once")
+    egress = _egress(annotations, faults)
     amounts = {name: _amount(name, annotations, faults) for name in (*_LIMITS, *_REVIEWS) if name in annotations}
     if faults:
         return Terms(), faults
@@ -89,6 +96,7 @@ def read_terms(annotations: Mapping[str, str], *, effect: str) -> tuple[Terms, l
         review=_review(annotations, amounts),
         floor=ConfinementClass(floor) if floor else None,
         accept=tuple(map(ConfinementClass, accept)) if accept else None,
+        egress=egress,
         limits=limits,
     )
     return terms, []
@@ -99,8 +107,22 @@ def _misplaced(annotations: Mapping[str, str], effect: str) -> list[str]:
         return [] if effect == "forbid" else ["`@review` belongs to a `forbid` that an approval lifts"]
     alone = [name for name in _REVIEWS if name in annotations]
     if effect == "forbid":  # what is never carried out needs no limits
-        alone += [name for name in ("floor", "accept", *_LIMITS) if name in annotations]
+        alone += [name for name in ("floor", "accept", "egress", *_LIMITS) if name in annotations]
     return [f"`@{name}` says nothing here without `@review`" for name in alone]
+
+
+def _egress(annotations: Mapping[str, str], faults: list[str]) -> tuple[str, ...] | None:
+    if "egress" not in annotations:
+        return None
+    entries = tuple(annotations["egress"].split())
+    if not 1 <= len(entries) <= EGRESS_MAX:
+        faults.append(f"`@egress` must name 1 to {EGRESS_MAX} hosts, with blanks between them")
+        return None
+    try:
+        return in_common(entries, entries)
+    except Malformed as error:
+        faults.append(f"`@egress`: {error}")
+        return None
 
 
 def _amount(name: str, annotations: Mapping[str, str], faults: list[str]) -> int:
@@ -126,7 +148,7 @@ def _review(annotations: Mapping[str, str], amounts: Mapping[str, int]) -> Revie
 def tightened(
     base: Obligations, terms: Iterable[Terms], *, hosts: tuple[str, ...], least: ConfinementClass
 ) -> Obligations:
-    """What holds under all of `terms`, for exactly `hosts`.
+    """What holds under all of `terms`, for exactly `hosts`, or, where the call names none, for those that `terms` name.
 
     The floor of `base` and its limits are defaults: a limit holds where no rule names it, the floor where no rule names
     the classes it accepts. Below `least`, the floor of the contract, nothing goes. Of several rules that name a limit
@@ -134,17 +156,20 @@ def tightened(
     """
     floors = [least]
     accept: Accepted = None
+    egress: tuple[str, ...] | None = None
     named: dict[str, int] = {}
     for term in terms:
         if term.floor is not None:
             floors.append(term.floor)
         accept = both(accept, term.accept)
+        if term.egress is not None:
+            egress = term.egress if egress is None else in_common(egress, term.egress)
         for name, amount in term.limits:
             named[name] = min(named.get(name, amount), amount)
     if accept is None:
         floors.append(base.floor)
     limits = {name: named.get(name, getattr(base.limits, name)) for name in Limits.__struct_fields__}
-    return Obligations(floor=tightest(*floors), accept=accept, hosts=hosts, limits=Limits(**limits))
+    return Obligations(floor=tightest(*floors), accept=accept, hosts=hosts or egress or (), limits=Limits(**limits))
 
 
 def joined(terms: Iterable[Terms], *, question: str) -> ReviewTerms:

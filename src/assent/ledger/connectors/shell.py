@@ -116,6 +116,7 @@ class ShellRun:
             cwd=inside(given["cwd"], place),
             stdin=given["stdin"].encode(),
             env=dict(given["env"]),
+            hosts=obligations.hosts,
             limits=limits_of(given, obligations.limits),
         )
 
