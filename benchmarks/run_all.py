@@ -27,6 +27,7 @@ NAMES = (
     "governed_call",
     "sandbox",
     "active",
+    "egress",
     "verify",
     "http_lane",
     "output",

@@ -147,7 +147,8 @@ def _forward(method: str, target: str, minor: int, fields: Fields) -> ForwardReq
     if named & _FRAMING:
         raise _refused("`Connection` names a field that frames the message")
     closes = minor == 0 or "close" in named
-    passed = [(name, value) for name, value in fields if name.lower() not in _FOR_THE_PROXY | named]
+    dropped = _FOR_THE_PROXY | named
+    passed = [(name, value) for name, value in fields if name.lower() not in dropped]
     framing = {"none": [], "length": [("Content-Length", str(length))], "chunked": [("Transfer-Encoding", "chunked")]}
     lines = [("Host", url.authority), *passed, *framing[body], *([("Connection", "close")] if closes else [])]
     text = f"{method} {url.target} HTTP/1.{minor}\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines)
@@ -171,7 +172,9 @@ def _check_host(fields: Fields, host: Host, port: int, *, default_port: int, req
     said = _all(fields, "host")
     if len(said) > 1 or (required and not said):
         raise _refused("there is not exactly one `Host`")
-    if said and split_authority(said[0], default_port=default_port) != (host, port):
+    if not said or said[0] == f"{host.in_url}:{port}" or (port == default_port and said[0] == host.in_url):
+        return  # none where none is needed, or the canonical spelling of the very host, which is the usual one
+    if split_authority(said[0], default_port=default_port) != (host, port):
         raise _refused("`Host` and the request line name different hosts")
 
 

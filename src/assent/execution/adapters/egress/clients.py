@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 import struct
-from functools import partial
 
 from assent.execution.adapters.egress.records import EgressLimits
 from assent.primitives.errors import Refused, Unavailable
@@ -34,7 +33,7 @@ class Client:
     def __init__(self, bare: socket.socket, limits: EgressLimits) -> None:
         self._loop = asyncio.get_running_loop()
         self._limits = limits
-        self.bare = bare
+        self.bare, self._fd = bare, bare.fileno()  # the selector is quicker with numbers
         self.unread = bytearray()
         self.whole = False
 
@@ -49,13 +48,14 @@ class Client:
         """Whether the program says something more, its end included, `within_s` seconds. Takes nothing of it."""
         if self.unread:
             return True
-        heard: asyncio.Future[None] = self._loop.create_future()
-        self._loop.add_reader(self.bare, partial(_settle, heard))
+        heard: asyncio.Future[bool] = self._loop.create_future()
+        self._loop.add_reader(self._fd, _settle, heard, True)
+        timer = self._loop.call_later(within_s, _settle, heard, False)
         try:
-            return bool((await asyncio.wait([heard], timeout=within_s))[0])
+            return await heard
         finally:
-            self._loop.remove_reader(self.bare)
-            heard.cancel()
+            timer.cancel()
+            self._loop.remove_reader(self._fd)
 
     async def head(self) -> bytes | None:
         """The next request's head, without its empty line; None when the program has ended the connection before one.
@@ -63,6 +63,10 @@ class Client:
         Raises:
             Refused: it is too long (`head_limit`) or did not come whole in time (`head_wait_limit`).
         """
+        with contextlib.suppress(BlockingIOError):  # most heads are here in one piece, and need no timer
+            self.unread += self.bare.recv(_PIECE_BYTES)
+        if b"\r\n\r\n" in self.unread:
+            return self._cut_head()
         try:
             async with asyncio.timeout(self._limits.head_ms / 1000):
                 return await self._whole_head()
@@ -99,12 +103,15 @@ class Client:
                     left -= len(data)
 
     async def _whole_head(self) -> bytes | None:
-        longest = self._limits.head_bytes_max
-        while (end := self.unread.find(b"\r\n\r\n")) < 0 and len(self.unread) <= longest:
+        while b"\r\n\r\n" not in self.unread and len(self.unread) <= self._limits.head_bytes_max:
             data = await self._loop.sock_recv(self.bare, _PIECE_BYTES)
             if not data:
                 return None
             self.unread += data
+        return self._cut_head()
+
+    def _cut_head(self) -> bytes:
+        longest, end = self._limits.head_bytes_max, self.unread.find(b"\r\n\r\n")
         if not 0 <= end <= longest:
             raise Refused("head_limit", f"the head is longer than {longest} bytes")
         head = bytes(self.unread[:end])
@@ -112,9 +119,9 @@ class Client:
         return head
 
 
-def _settle(heard: asyncio.Future[None]) -> None:
+def _settle(heard: asyncio.Future[bool], spoke: bool) -> None:  # noqa: FBT001 (a callback of the loop)
     if not heard.done():
-        heard.set_result(None)
+        heard.set_result(spoke)
 
 
 def refusal(error: Refused | Unavailable) -> tuple[str, str]:

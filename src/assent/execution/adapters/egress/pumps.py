@@ -25,11 +25,12 @@ class Pump:
     def __init__(self, source: socket.socket, sink: socket.socket, *, scratch: memoryview, meter: Meter) -> None:
         self._loop = asyncio.get_running_loop()
         self._source, self._sink, self._scratch, self._meter = source, sink, scratch, meter
+        self._source_fd, self._sink_fd = source.fileno(), sink.fileno()  # the selector is quicker with numbers
         self._left = memoryview(b"")
         self.outcome = ""
         self.moved_at = self._loop.time()
         self.done: asyncio.Future[None] = self._loop.create_future()
-        self._loop.add_reader(source, self._readable)
+        self._loop.add_reader(self._source_fd, self._readable)
 
     def stop(self) -> None:
         """Leave both sockets alone. Idempotent."""
@@ -49,9 +50,9 @@ class Pump:
             self._hand_on(self._scratch[:count])
 
     def _writable(self) -> None:
-        self._loop.remove_writer(self._sink)
+        self._loop.remove_writer(self._sink_fd)
         left, self._left = self._left, memoryview(b"")
-        self._loop.add_reader(self._source, self._readable)
+        self._loop.add_reader(self._source_fd, self._readable)
         self._hand_on(left)
 
     def _hand_on(self, piece: memoryview) -> None:
@@ -67,16 +68,16 @@ class Pump:
             self._finish("metered")
         elif taken < len(piece):
             self._left = memoryview(bytes(piece[taken:]))
-            self._loop.remove_reader(self._source)
-            self._loop.add_writer(self._sink, self._writable)
+            self._loop.remove_reader(self._source_fd)
+            self._loop.add_writer(self._sink_fd, self._writable)
 
     def _finish(self, outcome: str) -> None:
         if self.outcome:
             return
         self.outcome = outcome
-        self._loop.remove_reader(self._source)
+        self._loop.remove_reader(self._source_fd)
         if self._left:
-            self._loop.remove_writer(self._sink)
+            self._loop.remove_writer(self._sink_fd)
             self._left = memoryview(b"")
         if not self.done.done():
             self.done.set_result(None)

@@ -101,8 +101,12 @@ class Onward:
             OSError: the connection broke.
             Refused: the run has used up its bytes (`bytes_limit`).
         """
-        async with asyncio.timeout(self._house.limits.idle_ms / 1000):
-            await asyncio.get_running_loop().sock_sendall(self.bare, data)
+        sent = 0
+        with contextlib.suppress(BlockingIOError):  # what fits goes at once, and needs no timer
+            sent = self.bare.send(data)
+        if sent < len(data):
+            async with asyncio.timeout(self._house.limits.idle_ms / 1000):
+                await asyncio.get_running_loop().sock_sendall(self.bare, data[sent:])
         if not self.count_out(len(data)):
             raise _used_up(self._house.limits)
 

@@ -255,7 +255,7 @@ def tcp_program() -> Digest:
 
 
 def _egress(order: ProcessOrder, network: Property) -> Property:
-    value = f"{len(set(order.hosts))} hosts by name and address, content not inspected"
+    value = f"names and addresses checked, content not inspected ({len(set(order.hosts))} listed)"
     return Property(value=value, known=network.known)
 
 
