@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import Callable
+from functools import partial
 
 from assent.execution.adapters.egress.records import EgressLimits
 from assent.primitives.errors import Refused, Unavailable
@@ -44,13 +46,21 @@ class Client:
                 self.bare.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
         self.bare.close()
 
-    async def speaks(self, within_s: float) -> bool:
-        """Whether the program says something more, its end included, `within_s` seconds. Takes nothing of it."""
+    async def speaks(self, within_s: float, *, quick: Callable[[], bool] = lambda: False) -> bool:
+        """Whether the program says something more, its end included, within `within_s` seconds. Takes nothing of it.
+
+        `quick` is asked first, on the loop itself: what it has served at once needs no task to wake up for.
+        """
         if self.unread:
             return True
         heard: asyncio.Future[bool] = self._loop.create_future()
-        self._loop.add_reader(self._fd, _settle, heard, True)
-        timer = self._loop.call_later(within_s, _settle, heard, False)
+
+        def readable() -> None:
+            if not quick():
+                _settle(heard, spoke=True)
+
+        self._loop.add_reader(self._fd, readable)
+        timer = self._loop.call_later(within_s, partial(_settle, heard, spoke=False))
         try:
             return await heard
         finally:
@@ -63,15 +73,29 @@ class Client:
         Raises:
             Refused: it is too long (`head_limit`) or did not come whole in time (`head_wait_limit`).
         """
-        with contextlib.suppress(BlockingIOError):  # most heads are here in one piece, and need no timer
-            self.unread += self.bare.recv(_PIECE_BYTES)
-        if b"\r\n\r\n" in self.unread:
-            return self._cut_head()
+        head = self.head_now()
+        if head is not None:
+            return head
         try:
             async with asyncio.timeout(self._limits.head_ms / 1000):
                 return await self._whole_head()
         except TimeoutError as error:
             raise Refused("head_wait_limit", f"no whole request within {self._limits.head_ms} ms") from error
+
+    def head_now(self) -> bytes | None:
+        """The next request's head if it is here already: most are, and need no timer.
+
+        Raises:
+            Refused: it is too long (`head_limit`).
+            OSError: the connection broke.
+        """
+        with contextlib.suppress(BlockingIOError):
+            self.unread += self.bare.recv(_PIECE_BYTES)
+        return self._cut_head() if b"\r\n\r\n" in self.unread else None
+
+    def put_back(self, head: bytes) -> None:
+        """Give back a head that was taken, to be taken again."""
+        self.unread[:0] = head + b"\r\n\r\n"
 
     async def some(self) -> bytes:
         """Whatever comes next of a body; empty at the end."""
@@ -119,7 +143,7 @@ class Client:
         return head
 
 
-def _settle(heard: asyncio.Future[bool], spoke: bool) -> None:  # noqa: FBT001 (a callback of the loop)
+def _settle(heard: asyncio.Future[bool], *, spoke: bool) -> None:
     if not heard.done():
         heard.set_result(spoke)
 

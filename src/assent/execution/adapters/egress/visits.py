@@ -101,14 +101,25 @@ class Onward:
             OSError: the connection broke.
             Refused: the run has used up its bytes (`bytes_limit`).
         """
-        sent = 0
-        with contextlib.suppress(BlockingIOError):  # what fits goes at once, and needs no timer
-            sent = self.bare.send(data)
+        sent = self.send_now(data)
         if sent < len(data):
             async with asyncio.timeout(self._house.limits.idle_ms / 1000):
                 await asyncio.get_running_loop().sock_sendall(self.bare, data[sent:])
-        if not self.count_out(len(data)):
+        if not self.count_out(len(data) - sent):
             raise _used_up(self._house.limits)
+
+    def send_now(self, data: bytes) -> int:
+        """Send what fits at once, without a timer; how much that was.
+
+        Raises:
+            OSError: the connection broke.
+        """
+        try:
+            sent = self.bare.send(data)
+        except BlockingIOError:
+            return 0
+        self.count_out(sent)
+        return sent
 
     def close(self, ended: str) -> None:
         """Close it and finish its page."""
@@ -126,6 +137,7 @@ class Visit:
         self._answers: Pump | None = None
         self._answered_at = -1  # the bytes that had come in when the last request was sent
         self._asked_at = 0.0
+        self._unsent = b""
         self._timer: asyncio.TimerHandle | None = None
 
     async def stay(self) -> None:
@@ -155,9 +167,12 @@ class Visit:
         """The next request, or None when there is none and the visit is over."""
         answers = self._answers
         if answers is not None:
-            while not await self._client.speaks(left_s := self._left_s(answers)):
+            while not await self._client.speaks(left_s := self._left_s(answers), quick=self._quick):
                 if left_s <= 0:
                     raise TimeoutError
+            if self._unsent and self._onward is not None:
+                unsent, self._unsent = self._unsent, b""
+                await self._onward.send(unsent)
             if answers.done.done():  # the host has hung up; a request that crosses this was never sent
                 return None
         try:
@@ -170,6 +185,40 @@ class Visit:
         except Refused as error:
             self._house.note_refusal(*refusal(error))
             raise
+
+    def _quick(self) -> bool:
+        """Serve the usual request at once: whole, without a body, to the same host, after an answer. Whether it was so.
+
+        Whatever is unusual about it is left to be read once more, with all its cases.
+        """
+        onward, client = self._onward, self._client
+        if onward is None or onward.contact.bytes_in == self._answered_at or self._answers_done():
+            return False
+        if not self._house.contacts.spend():
+            return False
+        try:
+            head = client.head_now()
+        except (Refused, OSError):
+            return False
+        if head is None:
+            return False
+        request = None if client.unread else _usual(head)
+        if request is None or onward.serves != (request.host.text, request.port):
+            client.put_back(head)
+            return False
+        self._note_asked(onward)
+        try:
+            self._unsent = request.head[onward.send_now(request.head) :]
+        except OSError:
+            self._unsent = request.head  # and sending it again says what broke
+        return not self._unsent
+
+    def _answers_done(self) -> bool:
+        return self._answers is None or self._answers.done.done()
+
+    def _note_asked(self, onward: Onward) -> None:
+        onward.contact.requests += 1
+        self._answered_at, self._asked_at = onward.contact.bytes_in, asyncio.get_running_loop().time()
 
     def _check_waited(self) -> None:
         if self._onward is not None and self._onward.contact.bytes_in == self._answered_at:
@@ -197,8 +246,7 @@ class Visit:
             onward = self._onward = await self._house.reach(request)
             self._answers = self._pump(onward.bare, self._client.bare, onward.count_in)
             self._answers.done.add_done_callback(self._answers_over)
-        onward.contact.requests += 1
-        self._answered_at, self._asked_at = onward.contact.bytes_in, asyncio.get_running_loop().time()
+        self._note_asked(onward)
         await onward.send(request.head)
         await self._body(request, onward)
 
@@ -293,6 +341,14 @@ class Visit:
         if self._onward is not None:
             self._onward.close(ended)
             self._onward = None
+
+
+def _usual(head: bytes) -> ForwardRequest | None:
+    try:
+        request = parse_forward(head)
+    except Refused:
+        return None
+    return None if request.tunnel or request.body != "none" else request
 
 
 def _pass_end(pump: Pump, sink: socket.socket) -> None:
