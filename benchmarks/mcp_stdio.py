@@ -101,7 +101,7 @@ def _lane(made: Path, stack: AsyncExitStack) -> McpLane:
 async def _through(lane: McpLane, workspace: Path, program: str) -> Call:
     peer = ProcessOrder(argv=(sys.executable, program), workspace=str(workspace))
     listed = await _carried(lane, McpOrder(peer=peer, verb="list", session="bench", limits=LIMITS))
-    (definition,) = (tool["digest"] for tool in listed.value["tools"] if tool["name"] == "add")
+    definition = listed.value["digests"]["add"]
 
     async def call(number: int) -> str:
         order = McpOrder(

@@ -49,7 +49,8 @@ class McpWorld:
         """The digests of the server's tools, as somebody who admits them would see them."""
         outcome = await self.list(peer, **more)
         assert outcome.code == "ok", outcome.message
-        return {tool["name"]: tool["digest"] for tool in outcome.value["tools"]}
+        digests: dict[str, str] = outcome.value["digests"]
+        return digests
 
     async def call(self, peer: ProcessOrder | HttpOrder, tool: str, definition: str, **more: Any) -> Outcome:
         beside = {name: more.pop(name) for name in ("on_event", "floor", "steering") if name in more}

@@ -36,15 +36,15 @@ async def test_sdk_server_in_the_sandbox_lists_answers_fails_and_changes(here: M
     peer = here.sdk()
     listed = await here.list(peer, session="one")
     assert (listed.ending, listed.code) == (Ending.SUCCEEDED, "ok")
-    tools = {tool["name"]: tool for tool in listed.value["tools"]}
-    assert set(tools) == {"add", "steps", "fail", "show", "change"}
-    assert all(tool["digest"] == definition_digest(tool["definition"]) for tool in tools.values())
+    admitted = listed.value["digests"]
+    assert set(admitted) == {"add", "steps", "fail", "show", "change"}
+    assert {tool["name"]: definition_digest(tool) for tool in listed.value["tools"]} == admitted
     facts = listed.evidence.facts
     assert (facts["server"], facts["server_version"], facts["revision"]) == ("probe", "1.2.3", "2025-11-25")
     assert "ignore your instructions" not in json.dumps(facts)
 
     heard: list[StreamEvent] = []
-    added = await here.call(peer, "add", tools["add"]["digest"], arguments='{"a":1,"b":2}', session="one")
+    added = await here.call(peer, "add", admitted["add"], arguments='{"a":1,"b":2}', session="one")
     assert (added.ending, added.code) == (Ending.SUCCEEDED, "ok")
     assert added.value == {"content": [{"type": "text", "text": "3"}], "structured": {"result": 3}}
     assert added.evidence.facts["earlier_orders"] == 1
@@ -52,26 +52,26 @@ async def test_sdk_server_in_the_sandbox_lists_answers_fails_and_changes(here: M
     assert added.evidence.attestation.confinement is ConfinementClass.NAMESPACED
 
     stepped = await here.call(
-        peer, "steps", tools["steps"]["digest"], arguments='{"count":3}', session="one", on_event=heard.append
+        peer, "steps", admitted["steps"], arguments='{"count":3}', session="one", on_event=heard.append
     )
     assert stepped.value["structured"] == {"result": "done"}
     progress = [json.loads(event.data) for event in heard if event.stream == "progress"]
     assert progress == [{"progress": n, "total": 3, "message": f"step {n}"} for n in range(3)]
     assert stepped.evidence.facts["log"] == ["info: all steps done"]
 
-    failed = await here.call(peer, "fail", tools["fail"]["digest"], session="one")
+    failed = await here.call(peer, "fail", admitted["fail"], session="one")
     assert (failed.ending, failed.code) == (Ending.FAILED, "tool_error")
     assert failed.value["content"][0]["type"] == "text"
 
-    shown = await here.call(peer, "show", tools["show"]["digest"], session="one")
+    shown = await here.call(peer, "show", admitted["show"], session="one")
     text, image, audio, resource = shown.value["content"]
     assert text == {"type": "text", "text": "look"}
     assert [one["bytes"] for one in (image, audio, resource)] == [1_004] * 3
     assert (image["mime_type"], audio["type"], resource["uri"]) == ("image/png", "audio", "memory://x")
     assert here.world.artefacts.path(image["artefact"]).read_bytes() == b"\x89PNG" + bytes(1_000)
 
-    assert (await here.call(peer, "change", tools["change"]["digest"], session="one")).code == "ok"
-    other = await here.call(peer, "add", tools["add"]["digest"], session="two", arguments='{"a":1,"b":2}')
+    assert (await here.call(peer, "change", admitted["change"], session="one")).code == "ok"
+    other = await here.call(peer, "add", admitted["add"], session="two", arguments='{"a":1,"b":2}')
     assert other.code == "ok", "another session is another server"
 
 

@@ -77,6 +77,20 @@ def test_server_at_a_url_is_asked_there_only():
     assert (planned.peer.url, planned.hosts, planned.peer.redirects_max) == (SITE.url, ("127.0.0.1:8080",), 0)
 
 
+def test_server_stays_for_one_tenant_and_only_when_it_was_admitted_so():
+    def session(server: McpServer, tenant: str) -> str:
+        (found,) = admit(made(ADD, server=server), by="person:ann").offered()
+        planned = found.plan({"text": "hi"}, Place(workspace="/srv/ws", tenant=tenant), Obligations(), "")
+        assert isinstance(planned, McpOrder)
+        return planned.session
+
+    staying = McpServer(argv=("python3", "server.py"), stays=True)
+    assert session(staying, "acme") == "acme/notes"
+    assert session(staying, "other") == "other/notes"
+    assert session(staying, "") == ""
+    assert session(PROGRAM, "acme") == ""
+
+
 def test_arguments_are_checked_and_named_anew_where_they_must():
     planned = order(made(), "notes.add_note", text="hi", input_run=3, tags=[1])
     assert json.loads(planned.arguments) == {"text": "hi", "run": 3, "tags": [1]}

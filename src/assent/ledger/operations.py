@@ -15,9 +15,10 @@ from assent.ledger.contracts import OperationContract
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where operations act: the absolute path of the workspace on this host."""
+    """Where operations act: the absolute path of the workspace on this host, and for whom (empty: not said)."""
 
     workspace: str
+    tenant: str = ""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -163,13 +163,14 @@ class Connecting:
         cwd: str = ".",
         host: str = "",
         writes: bool = False,
+        stays: bool = False,
         only: str = "",
     ) -> Proposal:
         """Propose a connector of the tool list of an MCP server: what is at `url`, or the program `argv`. Raises as
         `openapi`."""
         check_connector(name, taken=self._builtin)
         checked = check_server(url, by_person=True) if url else ""
-        server = McpServer(url=checked, argv=argv, cwd=cwd, host=host, writes=writes)
+        server = McpServer(url=checked, argv=argv, cwd=cwd, host=host, writes=writes, stays=stays)
         source = Source(where=_where(checked or " ".join(argv)), digest=digest(canonical(tools)))
         return self._propose(read_mcp(tools, name=name, source=source, server=server, only=only))
 

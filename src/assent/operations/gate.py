@@ -208,7 +208,8 @@ class Gate:
         if decision.verdict is not Verdict.ALLOW or asked.operation is None or decision.obligations is None:
             return _Ready(decision, None, None)
         try:
-            order = asked.operation.plan(asked.arguments, self._asking.place, decision.obligations, key or effect)
+            place = msgspec.structs.replace(self._asking.place, tenant=asked.intent.tenant)
+            order = asked.operation.plan(asked.arguments, place, decision.obligations, key or effect)
         except Malformed as malformed:
             return _Ready(_denied("arguments_invalid", str(malformed), revision=decision.policy_revision), None, None)
         placement, rungs = await self._targets.place(order, decision.obligations, asked=asked.facts.target)

@@ -86,8 +86,9 @@ class Run:
         return self._listed(tools) if self.order.verb == "list" else await self._call(client, tools)
 
     def _listed(self, tools: dict[str, Tool]) -> Said:
-        shown: Json = [{"name": one.name, "digest": one.digest, "definition": one.definition} for one in tools.values()]
-        value = {"tools": kept(shown, self._artefacts), "count": len(tools)}
+        shown: Json = [one.definition for one in tools.values()]
+        digests = {name: one.digest for name, one in tools.items()}
+        value = {"tools": kept(shown, self._artefacts), "digests": digests}
         return Said(ending=Ending.SUCCEEDED, code="ok", value=value)
 
     async def _call(self, client: Client, tools: dict[str, Tool]) -> Said:

@@ -25,13 +25,18 @@ from assent.primitives.errors import Malformed
 
 class McpServer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """An MCP server: a URL, or a program in the workspace, which it may write only when `writes` says so, and which may
-    reach at most one `host` (`host:port`)."""
+    reach at most one `host` (`host:port`).
+
+    `stays`: one connection serves all calls of a tenant, one after the other, and what the server remembers of one it
+    may use in the next; else each call has a server of its own.
+    """
 
     url: str = ""
     argv: tuple[str, ...] = ()
     cwd: str = "."
     host: str = ""
     writes: bool = False
+    stays: bool = False
 
     @property
     def reaches(self) -> tuple[str, ...]:
@@ -115,8 +120,13 @@ class McpMade(Made):
             arguments=self._input(arguments).decode(),
             definition=self._recipe.admitted,
             reads=self.contract.effect is EffectClass.READ,
+            session=self._session(place),
             limits=obligations.limits,
         )
+
+    def _session(self, place: Place) -> str:
+        """The connection that is kept, which no two tenants share."""
+        return f"{place.tenant}/{self.contract.connector}" if self._recipe.server.stays and place.tenant else ""
 
     def _input(self, arguments: dict[str, Any]) -> bytes:
         given = self.given(arguments)

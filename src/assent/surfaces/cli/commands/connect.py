@@ -109,6 +109,7 @@ async def mcp(
     cwd: str = ".",
     host: str = "",
     writes: Annotated[bool, Parameter(negative="")] = False,
+    stays: Annotated[bool, Parameter(negative="")] = False,
     only: str = "",
     yes: Yes = False,
     common: Common | None = None,
@@ -135,6 +136,8 @@ async def mcp(
         The one host (`name:port`) that the program may reach when it is called.
     writes
         The program may write the workspace when it is called.
+    stays
+        The server stays for the next call, and may remember the one before; else each call starts it anew.
     only
         Only tools whose name holds this text.
     yes
@@ -146,7 +149,9 @@ async def mcp(
         raise Malformed("usage", "a server is a program or a URL", hint="write `-- PROGRAM …`, or --url https://…")
     operation, arguments = ("http.tools", {"url": url}) if url else ("shell.tools", {"argv": list(argv), "cwd": cwd})
     tools = await _listed(desk, operation, arguments)
-    proposal = connecting.mcp(tools, name=name, url=url, argv=argv, cwd=cwd, host=host, writes=writes, only=only)
+    proposal = connecting.mcp(
+        tools, name=name, url=url, argv=argv, cwd=cwd, host=host, writes=writes, stays=stays, only=only
+    )
     return _decided(desk, proposal, yes=yes)
 
 
