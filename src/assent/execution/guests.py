@@ -31,7 +31,9 @@ from assent.primitives.ids import EffectId, GrantId, TenantId
 from assent.primitives.leases import Fence
 
 VERSION = 1
-FRAME_BYTES_MAX = 8_388_608
+FRAME_BYTES_MAX = 25_165_824
+FIRST_FRAME_BYTES_MAX = 1_048_576  # from whoever has not been let in yet
+OUTCOME_BYTES_MAX = 16_777_216  # in a frame it is a third longer
 PIECE_BYTES_MAX = 65_536
 CREDIT_BYTES = 262_144
 TICKET_TTL_MS = 30_000

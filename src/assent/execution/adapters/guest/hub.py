@@ -20,6 +20,7 @@ from assent.execution.adapters.guest.session import News, Session
 from assent.execution.adapters.guest.sockets import door, is_us
 from assent.execution.adapters.guest.wire import HELLO_S, READ_AHEAD_BYTES, Lost, Peer
 from assent.execution.guests import (
+    FIRST_FRAME_BYTES_MAX,
     VERSION,
     Attend,
     Cancel,
@@ -123,7 +124,7 @@ class Hub:
                 await peer.close()
 
     async def _with_guest(self, peer: Peer) -> None:
-        first = await peer.receive(FromNewcomer, within_s=HELLO_S)
+        first = await peer.receive(FromNewcomer, within_s=HELLO_S, bytes_max=FIRST_FRAME_BYTES_MAX)
         if first.version != VERSION:
             await peer.send(Refusal(why="version"))
         elif isinstance(first, Enrol):
@@ -191,7 +192,7 @@ class Hub:
         )
 
     async def _with_asker(self, peer: Peer, *, ours: bool) -> None:
-        attend = await peer.receive(Attend, within_s=HELLO_S)
+        attend = await peer.receive(Attend, within_s=HELLO_S, bytes_max=FIRST_FRAME_BYTES_MAX)
         ticket = attend.ticket
         standing = await self._book.standing(attend.tenant, ticket) if ours else None
         if standing is None:

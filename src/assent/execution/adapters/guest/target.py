@@ -134,6 +134,7 @@ class GuestLane:
         self._sign, self._hub_folder, self._clock = sign, hub_folder, clock
         self._started_ms = 0
         self._taken = 0
+        self._went = asyncio.Event()
 
     async def carry(
         self, order: Order, *, floor: ConfinementClass, on_event: OnEvent, steering: Steering | None = None
@@ -211,7 +212,9 @@ class GuestLane:
                 frame: Refusal | Started | Piece | Over = await peer.receive(ToAsker, within_s=None)
                 if isinstance(frame, Piece):
                     await self._take(peer, frame, on_event, steering)
-                elif not isinstance(frame, Started):
+                elif isinstance(frame, Started):
+                    self._went.set()
+                else:
                     return
 
     async def _take(self, peer: Peer, piece: Piece, on_event: OnEvent, steering: Steering | None) -> None:
@@ -235,17 +238,21 @@ class GuestLane:
                     return
 
     async def _speak(self, peer: Peer, ticket: Ticket, steering: Steering) -> None:
+        await self._went.wait()  # before that there is nobody to hear it
         with contextlib.suppress(Lost):
             while True:
                 await peer.send(saying(ticket.id, await steering.word()))
 
     async def _ask_to_stop(self, peer: Peer, ticket: Ticket, waiting: asyncio.Future[None]) -> None:
-        with contextlib.suppress(Lost, TimeoutError):
-            await peer.send(Cancel(ticket=ticket.id))
-            standing = await self._book.standing(ticket.tenant, ticket.id)
-            if standing is not None and standing.state is TicketState.CLAIMED:
-                async with asyncio.timeout(STOP_S):
-                    await asyncio.shield(waiting)
+        """Ask until it is over: a ticket may be claimed in this moment, and then the first word finds nobody."""
+        with contextlib.suppress(Lost, TimeoutError, Unavailable):
+            async with asyncio.timeout(STOP_S):
+                while not waiting.done():
+                    standing = await self._book.standing(ticket.tenant, ticket.id)
+                    if standing is None or standing.state is not TicketState.CLAIMED:
+                        return
+                    await peer.send(Cancel(ticket=ticket.id))
+                    await asyncio.wait([waiting], timeout=LOOK_S)
 
     async def _conclude(self, ticket: Ticket) -> Outcome:
         standing = await self._book.forsake(ticket.tenant, ticket.id)

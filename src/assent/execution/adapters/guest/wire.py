@@ -55,12 +55,12 @@ class Peer:
         except OSError as error:
             raise Lost(f"it is gone ({error})") from error
 
-    async def receive(self, kind: Any, *, within_s: float | None) -> Any:
+    async def receive(self, kind: Any, *, within_s: float | None, bytes_max: int = FRAME_BYTES_MAX) -> Any:
         """The next frame, one of `kind`. Raises Lost, also when none comes in time (None: whenever it comes)."""
         try:
             async with asyncio.timeout(within_s):
                 size = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))[0]
-                if size > FRAME_BYTES_MAX:
+                if size > bytes_max:
                     raise Lost(f"it announced a frame of {size} bytes")
                 data = await self._reader.readexactly(size)
             return msgspec.json.decode(data, type=kind)

@@ -21,7 +21,7 @@ from assent.execution.adapters.guest.spent import Spent
 from assent.execution.attestations import Attestation, ConfinementClass
 from assent.execution.guests import (
     CREDIT_BYTES,
-    FRAME_BYTES_MAX,
+    OUTCOME_BYTES_MAX,
     PIECE_BYTES_MAX,
     Cancel,
     Copy,
@@ -49,7 +49,6 @@ from assent.primitives.ids import GrantId, TenantId
 
 WORDS_MAX = 256
 OWED_MAX = 1_000
-OUTCOME_BYTES_MAX = FRAME_BYTES_MAX // 2  # in a frame it is a third longer
 ArtefactPath = Callable[[Any], Path]
 _NOTHING = Attestation(mechanism="none")
 
