@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -67,10 +66,10 @@ class House:
         """A guest that serves for the length of the block."""
         home = self.folder / f"guest-{member.name}"
         (home / "workspace").mkdir(exist_ok=True)
-        process = ProcessLane(clock=CLOCK, state_dir=self.sandbox)
+        artefacts = ArtefactFolder(home / "artefacts", entropy=ENTROPY)
+        process = ProcessLane(clock=CLOCK, state_dir=self.sandbox, artefacts=artefacts)
         target = LocalTarget(lanes={ProcessOrder: lane or process}, clock=CLOCK, probe=process.offers)
         spent = Spent(home / "spent", now_ms=CLOCK.now_ms())
-        artefacts = ArtefactFolder(home / "artefacts", entropy=ENTROPY)
         work = Work(
             membership=member, target=target, workspace=home / "workspace", least=least, spent=spent,
             artefact=artefacts.path, clock=CLOCK, tell=self.heard.append,
@@ -161,7 +160,3 @@ async def opened_house(folder: Path, *, sandbox: Path, lease_ms: int = LEASE_MS)
         house.heard = told
         await store.apply(TakeLease(tenant=SYSTEM, fence=house.fence, ttl_ms=600_000))
         yield house
-
-
-def removed(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)

@@ -117,14 +117,10 @@ def test_large_output_is_copied_here_before_the_end(in_house):
         order = sh(f"head -c {size} /dev/zero", limits=Limits(output_bytes_max=size * 2))
         outcome = await house.carry(order)
         assert outcome.code == "ok", outcome.message
-        digest = outcome.evidence.digests["stdout"]
         value = outcome.value["stdout"]
-        if isinstance(value, dict) and "artefact" in value:
-            name = value["artefact"].removeprefix("sha256:")
-            assert value["artefact"] == digest
-            assert (house.folder / "kept" / name[:2] / name[2:]).stat().st_size == size
-        else:
-            assert len(value) == size
+        assert (value["artefact"], value["bytes"]) == (outcome.evidence.digests["stdout"], size)
+        name = value["artefact"].removeprefix("sha256:")
+        assert (house.folder / "kept" / name[:2] / name[2:]).stat().st_size == size
 
     in_house(body)
 
