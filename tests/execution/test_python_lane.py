@@ -20,6 +20,8 @@ from assent.execution.steering import Signal
 from assent.testing.conformance.lanes import LaneCase, LaneSuite
 from assent.testing.steerings import HeldSteering
 from tests.execution.python_world import QUICK, PythonWorld, children_of, python_world
+from tests.execution.sites import pinned
+from tests.execution.test_egress_sandbox import Server
 
 pytestmark = pytest.mark.slow
 
@@ -263,6 +265,28 @@ def test_environment_is_the_base_and_the_orders_own(world):
     assert outcome.value["result"] == ["HOME", "LANG", "MINE", "PATH", "TMPDIR"]
 
 
+def test_hosts_of_the_order_are_reached_through_the_broker_and_no_others():
+    server = Server("127.0.0.1")
+    other = Server("127.0.0.1")
+    source = (
+        "import urllib.request, urllib.error\n"
+        "def get(url):\n"
+        "    try: return urllib.request.urlopen(url, timeout=10).read().decode()\n"
+        "    except urllib.error.URLError as error: return type(error).__name__\n"
+        "[get(url) for url in arguments['urls']]"
+    )
+    urls = [f"http://allowed.test:{server.port}/a", f"http://127.0.0.1:{other.port}/b"]
+    try:
+        with python_world(resolver=pinned(allowed_test=["127.0.0.1"])) as world:
+            outcome = world.one(source, arguments=json.dumps({"urls": urls}), hosts=(*server.hosts,))
+    finally:
+        server.end()
+        other.end()
+    assert (outcome.code, outcome.value["result"]) == ("ok", ["hello\n", "HTTPError"])
+    assert (server.asked, other.asked) == (["/a"], [])
+    assert len(outcome.evidence.facts["egress"]["connections"]) == 2
+
+
 def test_modules_come_from_the_workspace_last(world):
     (world.workspace / "own_module.py").write_text("value = 'own'")
     (world.workspace / "json.py").write_text("raise RuntimeError('shadowed')")
@@ -297,7 +321,7 @@ MALFORMED: dict[str, dict[str, Any]] = {
     "a function that is no name": {"function": "a.b"},
     "a module that is no name": {"preload": ("os; x",)},
     "a session that is no name": {"session": "../x"},
-    "hosts": {"hosts": ("example.org:443",)},
+    "hosts for a session": {"hosts": ("example.org:443",), "session": "s"},
     "a restart of nothing": {"restart": True},
     "a negative limit": {"limits": Limits(memory_bytes_max=-1)},
     "an environment name with =": {"env": {"A=": "1"}},

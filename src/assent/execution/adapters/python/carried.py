@@ -8,6 +8,7 @@ from typing import Any
 
 from assent.execution.adapters.python.endings import End
 from assent.execution.adapters.sandboxes.attest import judged, namespace_facts
+from assent.execution.adapters.sandboxes.brokering import NO_WAY_OUT, lacks_way_out
 from assent.execution.adapters.sandboxes.talks import Said, Talk
 from assent.execution.adapters.sandboxes.workers import Worker
 from assent.execution.attestations import Attestation, ConfinementClass, Known, Property
@@ -42,6 +43,8 @@ class Carried:
             Refused: `confinement_unmet`.
         """
         self.attestation = shared_interpreter(judged(worker.attestation(), self.verdict))
+        if lacks_way_out(worker.launch, self.order.hosts):
+            raise Refused("confinement_unmet", NO_WAY_OUT)
         self.check_floor()
 
     def check_floor(self) -> None:

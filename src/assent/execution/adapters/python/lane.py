@@ -18,12 +18,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assent.execution.adapters.python.carried import NAME, Carried
 from assent.execution.adapters.python.endings import end_of
 from assent.execution.adapters.python.planning import Plan, planned
 from assent.execution.adapters.python.sessions import SessionRules, Sessions, SessionStatus
 from assent.execution.adapters.python.spares import SPARES_MAX, Spares
+from assent.execution.adapters.sandboxes.brokering import brokered
 from assent.execution.adapters.sandboxes.frames import NONCE_BYTES
 from assent.execution.adapters.sandboxes.image import Image
 from assent.execution.adapters.sandboxes.namespaces import NAME as MECHANISM
@@ -39,6 +41,9 @@ from assent.execution.steering import Capabilities
 from assent.primitives.clock import Clock, Entropy
 from assent.primitives.errors import AssentError, InvariantBroken
 
+if TYPE_CHECKING:
+    from assent.execution.adapters.dialing import Dialer, Resolver
+
 RUNS_MAX = 32
 Tested = Callable[[], Awaitable[Report]]
 
@@ -50,7 +55,8 @@ class PythonLane:
     modules that an order may have imported before its sandbox is built, outside of it: name only what you trust as you
     trust Assent. Every other module that an order preloads is imported inside. `tested` tells what the self-test of the
     node's sandboxes found. `runs_max` bounds how many calls with fresh state run at once, `spares_max` how many
-    interpreters wait for calls to come (0: each is built when it is called for).
+    interpreters wait for calls to come (0: each is built when it is called for). `resolver` replaces the system's name
+    service for the hosts that orders may reach.
     """
 
     name = NAME
@@ -71,10 +77,13 @@ class PythonLane:
         runs_max: int = RUNS_MAX,
         spares_max: int = SPARES_MAX,
         rules: SessionRules | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
         self._clock, self._entropy, self._artefacts, self._tested = clock, entropy, artefacts, tested
         self._protected, self._readable = tuple(protected), tuple(readable)
         self._preloadable = frozenset(preloadable)
+        self._resolver = resolver
+        self._dialer: Dialer | None = None
         self._rules = rules or SessionRules()
         self._spares_max = spares_max
         self._slots = asyncio.Semaphore(runs_max)
@@ -138,13 +147,23 @@ class PythonLane:
                 worker, nonce=self._entropy(NONCE_BYTES), limits=run.order.limits, clock=self._clock,
                 on_event=run.on_event, steering=run.steering, artefacts=self._artefacts,
             )  # fmt: skip
-            said = await talk.run(plan.request, wall_left_ms=run.wall_left_ms(), last=True)
+            async with brokered(worker.launch, run.order.hosts, dialer=self._dialing, clock=self._clock) as broker:
+                said = await talk.run(plan.request, wall_left_ms=run.wall_left_ms(), last=True)
         finally:
             await held.end()  # the kill is sent before the first wait: no second cancellation can prevent it
         spares.replenish(plan)
         report, alive = read_report(said.report), held.zygote.mechanism.alive
         end = end_of(said, talk, report, limits=run.order.limits, lasting=False, alive=alive)
-        return run.outcome(end, talk=talk, facts=run.facts(worker, said, report))
+        facts = run.facts(worker, said, report) | ({"egress": broker.facts()} if broker is not None else {})
+        return run.outcome(end, talk=talk, facts=facts)
+
+    def _dialing(self) -> Dialer:
+        """The dialer of every broker of this lane: one, so that its look-ups are bounded over all calls."""
+        if self._dialer is None:
+            from assent.execution.adapters.dialing import Dialer  # noqa: PLC0415 (loads anyio)
+
+            self._dialer = Dialer(resolver=self._resolver)
+        return self._dialer
 
     async def _verdict(self) -> Mapping[str, bool]:
         """What the self-test says of the mechanism that interpreters run in too."""

@@ -50,13 +50,14 @@ def planned(order: PythonOrder, *, preloadable: Collection[str]) -> Plan:
         argv=("python",),
         workspace=order.workspace,
         workspace_writable=order.workspace_writable,
+        hosts=order.hosts,
         env=order.env,
         limits=order.limits,
     )
     check_order(program)
     program = msgspec.structs.replace(program, env={})
-    if order.hosts:
-        raise Malformed("order_malformed", "an interpreter reaches no hosts", hint="fetch with the http lane instead")
+    if order.hosts and order.session:  # its broker would outlive the call that was allowed to use it
+        raise Malformed("order_malformed", "a session reaches no hosts", hint="reach them in a call with fresh state")
     _check_source(order)
     arguments = _arguments(order.arguments)
     _check_names(order)
