@@ -27,6 +27,7 @@ from assent.execution.adapters.mcp import McpLane
 from assent.execution.adapters.process import ProcessLane
 from assent.execution.adapters.python import PythonLane
 from assent.execution.adapters.sse import SseLane
+from assent.execution.adapters.wasm import WasmLane
 from assent.execution.adapters.websocket import WebSocketLane
 from assent.execution.carry import Executor
 from assent.execution.grants import GrantGate
@@ -39,6 +40,7 @@ from assent.execution.orders import (
     PythonOrder,
     RpcOrder,
     SseOrder,
+    WasmOrder,
     WebSocketOrder,
 )
 from assent.execution.ports import Lane, Target
@@ -282,6 +284,9 @@ def own_targets(
             functions={o.operation.contract.name: o.callee for o in offered(functions) if o.callee is not None},
         ),
         PythonOrder: PythonLane(
+            clock=clock, entropy=entropy, protected=[data], artefacts=artefacts, tested=process.selftest
+        ),
+        WasmOrder: WasmLane(
             clock=clock, entropy=entropy, protected=[data], artefacts=artefacts, tested=process.selftest
         ),
     }

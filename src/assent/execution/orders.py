@@ -292,7 +292,9 @@ class WasmOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Run one WebAssembly module: `function` with `arguments`, or `_start` under WASI when it is empty.
 
     `imports` are the host modules it is granted (`wasi_snapshot_preview1`); none unless named. `module` is the digest
-    of the bytes in `path`, relative to the workspace.
+    of the bytes in `path`, relative to the workspace. Under WASI it sees its three streams and, when `access` says so,
+    the workspace as `/`; nothing else. `fuel_max` bounds what it computes, about one for each instruction; its memory
+    is the order's less what the engine needs.
     """
 
     workspace: str
@@ -302,6 +304,7 @@ class WasmOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     arguments: tuple[int, ...] = ()
     stdin: bytes = b""
     imports: tuple[str, ...] = ()
+    access: Literal["none", "read", "write"] = "none"
     fuel_max: int = 1_000_000_000
     limits: Limits = Limits()
 

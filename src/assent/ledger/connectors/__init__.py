@@ -1,4 +1,4 @@
-"""The connectors that come with Assent: files, shell, python, http, jsonrpc. Pure: they read arguments, write orders.
+"""The connectors that come with Assent: files, shell, python, wasm, http, jsonrpc. Pure: arguments in, orders out.
 
 Connectors that are made of descriptions are in `families`.
 """
@@ -15,12 +15,13 @@ from assent.ledger.connectors.jsonrpc import JSONRPC
 from assent.ledger.connectors.python import PYTHON
 from assent.ledger.connectors.shell import SHELL
 from assent.ledger.connectors.streams import STREAMS
+from assent.ledger.connectors.wasm import WASM
 from assent.ledger.operations import Operation
 from assent.primitives.errors import Conflict
 
 __all__ = ["BUILTIN", "catalogue"]
 
-BUILTIN: tuple[Operation, ...] = (*FILES, *SHELL, *PYTHON, *HTTP, *STREAMS, *JSONRPC, *DISCOVERY)
+BUILTIN: tuple[Operation, ...] = (*FILES, *SHELL, *PYTHON, *WASM, *HTTP, *STREAMS, *JSONRPC, *DISCOVERY)
 
 
 def catalogue(operations: Iterable[Operation]) -> Mapping[str, Operation]:

@@ -6,9 +6,9 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from assent.execution.adapters.python.endings import End
 from assent.execution.adapters.sandboxes.attest import judged, namespace_facts
 from assent.execution.adapters.sandboxes.brokering import NO_WAY_OUT, lacks_way_out
+from assent.execution.adapters.sandboxes.endings import End
 from assent.execution.adapters.sandboxes.talks import Said, Talk
 from assent.execution.adapters.sandboxes.workers import Worker
 from assent.execution.attestations import Attestation, ConfinementClass, Known, Property

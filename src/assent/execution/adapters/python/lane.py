@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assent.execution.adapters.python.carried import NAME, Carried
-from assent.execution.adapters.python.endings import end_of
 from assent.execution.adapters.python.planning import Plan, planned
 from assent.execution.adapters.python.sessions import SessionRules, Sessions, SessionStatus
 from assent.execution.adapters.python.spares import SPARES_MAX, Spares
 from assent.execution.adapters.sandboxes.brokering import brokered
+from assent.execution.adapters.sandboxes.endings import end_of
 from assent.execution.adapters.sandboxes.frames import NONCE_BYTES
 from assent.execution.adapters.sandboxes.image import Image
 from assent.execution.adapters.sandboxes.namespaces import NAME as MECHANISM

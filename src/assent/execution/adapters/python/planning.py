@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection
 from typing import Any
 
 import msgspec
 
-from assent.execution.adapters.sandboxes.image import check_order, folder_inside
+from assent.execution.adapters.sandboxes.image import check_order
+from assent.execution.adapters.sandboxes.talks import requested
 from assent.execution.orders import ProcessOrder, PythonOrder
 from assent.primitives.errors import Malformed
 
@@ -62,22 +62,11 @@ def planned(order: PythonOrder, *, preloadable: Collection[str]) -> Plan:
     arguments = _arguments(order.arguments)
     _check_names(order)
     warm = sorted(name for name in order.preload if name in preloadable)
-    request: dict[str, Any] = {
-        "source": order.source,
-        "function": order.function,
-        "arguments": arguments,
-        "preload": order.preload,
-        "env": order.env,
-        "reprs": order.reprs,
-        "workspace": f"{folder_inside(program)}/",
-        "result_bytes_max": order.limits.output_bytes_max,
-        "last": not order.session,
-    }
-    return Plan(
-        program=program,
-        imports=(*STANDARD, *warm),
-        request=json.dumps(request, ensure_ascii=True).encode("ascii"),
-    )
+    request = requested(
+        program, source=order.source, function=order.function, arguments=arguments, preload=order.preload,
+        env=order.env, reprs=order.reprs, last=not order.session,
+    )  # fmt: skip
+    return Plan(program=program, imports=(*STANDARD, *warm), request=request)
 
 
 def _check_source(order: PythonOrder) -> None:

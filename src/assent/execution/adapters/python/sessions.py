@@ -20,8 +20,8 @@ from functools import partial
 import msgspec
 
 from assent.execution.adapters.python.carried import Carried
-from assent.execution.adapters.python.endings import end_of
 from assent.execution.adapters.python.planning import Plan
+from assent.execution.adapters.sandboxes.endings import end_of
 from assent.execution.adapters.sandboxes.frames import NONCE_BYTES
 from assent.execution.adapters.sandboxes.reports import read_report
 from assent.execution.adapters.sandboxes.talks import Said, Talk, proved_idle

@@ -8,20 +8,23 @@ frame ends the worker (`broken`).
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from assent.execution.adapters.sandboxes import frames
 from assent.execution.adapters.sandboxes.gate import settle
+from assent.execution.adapters.sandboxes.image import folder_inside
 from assent.execution.adapters.sandboxes.keeping import Keeper
 from assent.execution.adapters.sandboxes.supervision import DEATH_WAIT_S
 from assent.execution.adapters.sandboxes.taps import Allowance, Outlet
 from assent.execution.adapters.sandboxes.workers import Pulse, Worker
-from assent.execution.orders import Limits
+from assent.execution.orders import Limits, ProcessOrder
 from assent.execution.ports import Artefacts, OnEvent, Steering
 from assent.execution.steering import Signal
 from assent.primitives.canonical import parse
@@ -32,6 +35,26 @@ PULSE_S = 0.25
 OUTPUT_AFTER_S = 0.002  # a call that ends before has its output read once, at its end
 CLOSED_GRACE_S = 1.0  # between the end of the socket and the end of the process; finishing takes no longer
 _STREAM_OF = {"items": "item"}
+
+
+def requested(
+    program: ProcessOrder,
+    *,
+    source: str,
+    function: str,
+    arguments: dict[str, Any],
+    last: bool,
+    preload: tuple[str, ...] = (),
+    env: Mapping[str, str] = MappingProxyType({}),
+    reprs: bool = True,
+) -> bytes:
+    """What an interpreter that was built for `program` is sent. `last`: it ends after this call."""
+    call = {
+        "source": source, "function": function, "arguments": arguments, "preload": preload, "env": dict(env),
+        "reprs": reprs, "workspace": f"{folder_inside(program)}/", "last": last,
+        "result_bytes_max": program.limits.output_bytes_max,
+    }  # fmt: skip
+    return json.dumps(call, ensure_ascii=True).encode("ascii")
 
 
 class Said(msgspec.Struct, kw_only=True):
