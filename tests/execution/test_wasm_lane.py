@@ -221,7 +221,7 @@ def test_module_that_is_none_is_refused(world, content, code):
 )
 def test_call_that_does_not_fit_the_module_fails(world, fields):
     outcome = world.one(ADD, **{"function": "add", **fields})
-    assert (outcome.ending, outcome.code) == (Ending.FAILED, "function_missing")
+    assert (outcome.ending, outcome.code) == (Ending.FAILED, "export_missing")
 
 
 MALFORMED: dict[str, dict[str, Any]] = {

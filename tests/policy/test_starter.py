@@ -66,7 +66,7 @@ WRITES = ("files.write", "files.append", "files.make_folder")
 def targets(operation: str) -> tuple[str, ...]:
     if operation == "jsonrpc.run":
         return SHELL_TARGETS
-    named = {"files": FILE_TARGETS, "shell": SHELL_TARGETS, "python": ("1 + 1",)}
+    named = {"files": FILE_TARGETS, "shell": SHELL_TARGETS, "python": ("1 + 1",), "wasm": FILE_TARGETS}
     return named.get(operation.partition(".")[0], HTTP_TARGETS)
 
 
@@ -77,6 +77,8 @@ def arguments(operation: str, target: str) -> dict[str, Any]:
         return {"argv": ["ls"], "cwd": target, "method": "stop"}
     if operation.startswith("shell."):
         return {"argv": ["ls"], "cwd": target}
+    if operation.startswith("wasm."):
+        return {"path": target, "module": "sha256:" + "0" * 64}
     if operation.startswith("python."):
         return {"source": target}
     if operation in ("http.listen", "http.talk"):

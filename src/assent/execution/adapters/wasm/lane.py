@@ -7,7 +7,7 @@ not grow, the module's imports one by one.
 
 Codes: `ok`, `trapped`, `fuel_limit`, `wall_limit`, `exit_nonzero` and those of any confined interpreter; nothing of the
 module ran for `engine_missing`, `module_missing`, `module_changed`, `module_malformed`, `import_refused`,
-`function_missing`, `order_malformed`, `sandbox_failed`, `confinement_unmet`.
+`export_missing`, `order_malformed`, `sandbox_failed`, `confinement_unmet`.
 """
 
 from __future__ import annotations
@@ -278,7 +278,7 @@ def _verdict(told: dict[str, Any]) -> tuple[Ending, str, str, str]:
         case "exited", _, status:
             return Ending.FAILED, "exit_nonzero", "", f"exit status {status}"
         case "refused", _, _:
-            return Ending.FAILED, "function_missing", "", str(told.get("message"))
+            return Ending.FAILED, "export_missing", "", str(told.get("message"))
         case _, "OUT_OF_FUEL", _:
             return Ending.FAILED, "fuel_limit", "fuel", "ended by its fuel limit"
         case _, "INTERRUPT", _:
