@@ -9,8 +9,9 @@ import shutil
 import pytest
 
 from assent.execution.adapters.sandboxes import attacks, selftest
+from assent.execution.adapters.sandboxes.attest import judged
 from assent.execution.adapters.sandboxes.selection import WAYS
-from assent.execution.attestations import ConfinementClass
+from assent.execution.attestations import Attestation, ConfinementClass, Known, Property
 from tests.execution.lane_world import DAEMON, processes_with
 
 EVERY_ATTACK = {attack.__name__ for attack in attacks.ATTACKS} | {"shared_memory_bomb"}
@@ -31,6 +32,32 @@ def test_sandbox_holds_against_every_attack_when_the_node_is_tested(lane):
     assert {probe["name"] for probe in report["probes"]} == EVERY_ATTACK
     assert [probe for probe in report["probes"] if not probe["held"]] == []
     assert report["held"]
+
+
+@pytest.mark.slow
+def test_run_that_may_reach_hosts_is_attacked_on_its_own_when_the_node_is_tested(lane):
+    report = lane.ask(do="selftest")
+    assert {probe["name"] for probe in report["with_hosts"]} == {one.__name__ for one in attacks.ATTACKS_WITH_HOSTS}
+    assert [probe for probe in report["with_hosts"] if not probe["held"]] == []
+    assert report["verdict"]["syscall-program with hosts"]
+
+
+def test_attestation_counts_only_the_attacks_on_its_own_kind_of_run():
+    def attested(*more: str) -> Attestation:
+        known = {"landlock": Known.CONFIGURED, "network": Known.OBSERVED} | dict.fromkeys(more, Known.OBSERVED)
+        return Attestation(mechanism="x", properties={n: Property(value="v", known=k) for n, k in known.items()})
+
+    def known(attestation: Attestation, verdict: dict[str, bool]) -> list[str]:
+        found = judged(attestation, verdict).properties
+        return [found[name].known.value for name in ("landlock", "network")]
+
+    plain, with_hosts = attested(), attested("egress")
+    assert known(plain, {"landlock": True}) == ["probed", "observed"]
+    assert known(with_hosts, {"landlock": True}) == ["configured", "observed"]
+    assert known(with_hosts, {"landlock": True, "landlock with hosts": True}) == ["probed", "observed"]
+    assert known(with_hosts, {"landlock": False, "landlock with hosts": True}) == ["absent", "observed"]
+    assert known(with_hosts, {"network with hosts": False}) == ["configured", "absent"]
+    assert known(plain, {"network with hosts": False, "landlock with hosts": True}) == ["configured", "observed"]
 
 
 @pytest.mark.slow

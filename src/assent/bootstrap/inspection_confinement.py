@@ -87,10 +87,11 @@ def _attacked(report: selftest.Report) -> Iterator[Finding]:
         says=f"{report.mechanism} withstood {len(held)} of {len(report.probes)} attacks: {', '.join(held)}",
         facts=_facts(report),
     )  # fmt: skip
-    for probe in report.probes:
+    for probe in (*report.probes, *report.with_hosts):
         if not probe.held:
+            beside = "" if probe in report.probes else ", by a program that may reach hosts"
             yield Finding(
-                name=probe.name.replace("_", " "), grade=grade, says=f"not withstood: {probe.seen}",
+                name=probe.name.replace("_", " "), grade=grade, says=f"not withstood{beside}: {probe.seen}",
                 fix="programs that need this are refused; see the sandbox notes in the documentation",
             )  # fmt: skip
 

@@ -200,11 +200,26 @@ def leave_daemon(target: Target) -> bool:
     return False  # only the look from outside can tell
 
 
+def pass_the_broker(target: Target) -> bool:
+    """Have the egress broker reach the listener, which it was not to reach."""
+    with socket.create_connection(("127.0.0.1", 3128), 10) as one:
+        one.sendall(b"CONNECT 127.0.0.1:%d HTTP/1.1\r\n\r\n" % target["tcp"])
+        return b" 403 " not in one.recv(64)
+
+
 ATTACKS = (
     read_canary, write_canary, follow_link, write_where_only_landlock_forbids, connect_tcp, send_udp, connect_abstract,
     connect_path, read_environment_of_victim, trace_victim, signal_victim, nest_user_namespace, mount_something,
     set_up_io_uring, call_bpf, call_keyctl, inject_into_terminal, write_core_pattern, make_set_user_id_file, fork_bomb,
     memory_bomb, leave_daemon,
+)  # fmt: skip
+
+
+# Tried once more where hosts may be reached: there another filter and another Landlock rule stand.
+ATTACKS_WITH_HOSTS = (
+    write_where_only_landlock_forbids, connect_tcp, send_udp, connect_abstract, connect_path, nest_user_namespace,
+    mount_something, set_up_io_uring, call_bpf, call_keyctl, inject_into_terminal, make_set_user_id_file,
+    pass_the_broker,
 )  # fmt: skip
 
 
@@ -225,4 +240,5 @@ def _tried(attack: Callable[[Target], bool], target: Target) -> dict[str, Any]:
 
 if __name__ == "__main__":
     _target = json.loads(sys.argv[1])
-    print(json.dumps({attack.__name__: _tried(attack, _target) for attack in ATTACKS}))
+    _chosen = ATTACKS_WITH_HOSTS if _target.get("with_hosts") else ATTACKS
+    print(json.dumps({attack.__name__: _tried(attack, _target) for attack in _chosen}))

@@ -54,6 +54,7 @@ _LIMIT_LINES = {
     "RLIMIT_DATA": "Max data size", "RLIMIT_NOFILE": "Max open files", "RLIMIT_NPROC": "Max processes",
 }  # fmt: skip
 _HARMLESS_NAMES = {b"PWD", b"LC_CTYPE"}  # set by the launcher chain itself, not inherited
+WITH_HOSTS = " with hosts"  # after a property's name in a verdict: what was found of runs that may reach hosts
 _SOCKET_TABLES = ("tcp", "tcp6", "udp", "udp6", "udplite", "udplite6", "raw", "raw6", "icmp", "icmp6", "unix", "packet")
 _LISTENING = "0A"
 _OCTAL = re.compile(r"\\([0-7]{3})")  # how the mount table writes spaces
@@ -111,16 +112,19 @@ def sandbox(launch: Launch, expected: Expected) -> dict[str, Property]:
 def judged(attestation: Attestation, verdict: Mapping[str, bool]) -> Attestation:
     """The attestation in the light of the self-test: `verdict` says which properties its probes confirmed or broke.
 
-    A run that may reach hosts has another filter and another Landlock rule than the one that was attacked: what the
-    self-test broke is broken there too, but what it confirmed stays `configured`.
+    A run that may reach hosts has another filter and another Landlock rule, and was attacked on its own: what the
+    attacks on the other broke is broken there too, but only its own confirm anything.
     """
     properties = dict(attestation.properties)
-    as_attacked = "egress" not in properties
-    for name, held in verdict.items():
+    with_hosts = "egress" in properties
+    for told, held in verdict.items():
+        name = told.removesuffix(WITH_HOSTS)
         known = properties.get(name)
-        if known is not None and not held:
+        if known is None or (told != name and not with_hosts):
+            continue
+        if not held:
             properties[name] = Property(value=f"{known.value}; the self-test broke it", known=Known.ABSENT)
-        elif known is not None and known.known is Known.CONFIGURED and as_attacked:
+        elif known.known is Known.CONFIGURED and (told != name) == with_hosts:
             properties[name] = Property(value=known.value, known=Known.PROBED)
     return Attestation(mechanism=attestation.mechanism, properties=properties)
 

@@ -27,6 +27,7 @@ from typing import Any
 import msgspec
 
 from assent.execution.adapters.sandboxes import attacks
+from assent.execution.adapters.sandboxes.attest import WITH_HOSTS
 from assent.execution.orders import Limits, ProcessOrder
 from assent.execution.outcomes import Outcome
 from assent.primitives.clock import Clock
@@ -50,6 +51,7 @@ PROPERTY_OF = {
     "make_set_user_id_file": "syscall-program", "write_core_pattern": "user", "fork_bomb": "limits",
     "memory_bomb": "limits", "shared_memory_bomb": "limits", "leave_daemon": "tree-death",
 }  # fmt: skip
+_PROPERTY_WITH_HOSTS = PROPERTY_OF | {"pass_the_broker": "network"}
 # Shared pages count against no process's data limit: only the sum over the tree can stop this one.
 _SHARED_BOMB = (
     "import mmap, time\nm = mmap.mmap(-1, 2 * {size})\n"
@@ -67,24 +69,33 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The probes of one mechanism on this node."""
+    """The probes of one mechanism on this node; `with_hosts` are those of a run that may reach hosts, where it has a
+    way out at all."""
 
     mechanism: str
     key: Digest
     taken_at_ms: int
     duration_ms: int
     probes: tuple[Probe, ...]
+    with_hosts: tuple[Probe, ...] = ()
 
     @property
     def held(self) -> bool:
         """Whether every probe was withstood."""
-        return all(probe.held for probe in self.probes)
+        return all(probe.held for probe in (*self.probes, *self.with_hosts))
 
     @property
     def verdict(self) -> dict[str, bool]:
-        """For each property that was attacked: whether all attacks on it failed."""
-        names = {probe.property for probe in self.probes}
-        return {name: all(p.held for p in self.probes if p.property == name) for name in names}
+        """For each property that was attacked: whether all attacks on it failed.
+
+        What was found of runs that may reach hosts stands under the property's name and `WITH_HOSTS`.
+        """
+        return _verdict(self.probes, "") | _verdict(self.with_hosts, WITH_HOSTS)
+
+
+def _verdict(probes: tuple[Probe, ...], after: str) -> dict[str, bool]:
+    names = {probe.property for probe in probes}
+    return {f"{name}{after}": all(p.held for p in probes if p.property == name) for name in names}
 
 
 async def run(
@@ -105,20 +116,33 @@ async def run(
     try:
         attacked = await _by_any_python(carry, scene, _attack_text(), json.dumps(scene.target))
         probes = _compared(attacked, await asyncio.to_thread(scene.witness))
+        with_hosts = await _attacked_with_hosts(carry, scene)
         shared = await _by_any_python(carry, scene, _SHARED_BOMB.format(size=LIMITS.memory_bytes_max))
     finally:
         await asyncio.to_thread(scene.clear)
     probes.append(_probe("shared_memory_bomb", held=shared.code == "memory_limit", seen=shared.code))
     duration_ms = (clock.monotonic_ns() - started_ns) // 1_000_000
     key = node_key(mechanism)
-    return Report(mechanism=mechanism, key=key, taken_at_ms=wall_ms, duration_ms=duration_ms, probes=tuple(probes))
+    return Report(mechanism=mechanism, key=key, taken_at_ms=wall_ms, duration_ms=duration_ms, probes=tuple(probes),
+                  with_hosts=tuple(with_hosts))  # fmt: skip
 
 
-async def _by_any_python(carry: _CARRY, scene: _Scene, program: str, *arguments: str) -> Outcome:
+async def _attacked_with_hosts(carry: _CARRY, scene: _Scene) -> list[Probe]:
+    """The attacks of a run that may reach one host, which is none of the scene; none where there is no way out."""
+    words = json.dumps({**scene.target, "with_hosts": True})
+    attacked = await _by_any_python(carry, scene, _attack_text(), words, hosts=("self-test.invalid:1",))
+    if attacked.code in ("confinement_unmet", "sandbox_failed"):
+        return []
+    return _compared(attacked, await asyncio.to_thread(scene.witness))
+
+
+async def _by_any_python(
+    carry: _CARRY, scene: _Scene, program: str, *arguments: str, hosts: tuple[str, ...] = ()
+) -> Outcome:
     """Run by this interpreter, or by the system's where this one lies in a folder closed to the sandbox's user."""
-    outcome = await carry(scene.order(sys.executable, program, *arguments))
+    outcome = await carry(scene.order(sys.executable, program, *arguments, hosts=hosts))
     if outcome.code == "program_missing":
-        outcome = await carry(scene.order("python3", program, *arguments))
+        outcome = await carry(scene.order("python3", program, *arguments, hosts=hosts))
     return outcome
 
 
@@ -179,9 +203,9 @@ class _Scene:
             "processes_max": LIMITS.processes_max, "memory_bytes_max": LIMITS.memory_bytes_max,
         }  # fmt: skip
 
-    def order(self, python: str, program: str, *arguments: str) -> ProcessOrder:
+    def order(self, python: str, program: str, *arguments: str, hosts: tuple[str, ...] = ()) -> ProcessOrder:
         argv = (python, "-I", "-S", "-c", program, *arguments)
-        return ProcessOrder(argv=argv, workspace=str(self.workspace), limits=LIMITS)
+        return ProcessOrder(argv=argv, workspace=str(self.workspace), hosts=hosts, limits=LIMITS)
 
     def witness(self) -> dict[str, bool]:
         """What is seen from outside; true means the attack of that name left a trace."""
@@ -233,7 +257,7 @@ def _compared(attacked: Outcome, witnessed: dict[str, bool]) -> list[Probe]:
 
 
 def _probe(name: str, *, held: bool, seen: str) -> Probe:
-    return Probe(name=name, property=PROPERTY_OF[name], held=held, seen=seen)
+    return Probe(name=name, property=_PROPERTY_WITH_HOSTS[name], held=held, seen=seen)
 
 
 def _attack_text() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from assent.execution.attestations import Attestation, Known
 from assent.execution.outcomes import Outcome
@@ -103,6 +104,7 @@ def _tell_outcome(paper: Paper, outcome: Outcome) -> None:
         f" by the {evidence.lane} lane, {paper.when(evidence.started_at_ms)}, {spent_ms} ms",
     )
     _tell_confinement(paper, evidence.attestation)
+    _tell_egress(paper, evidence.facts.get("egress") or {})
     paper.gap()
     said = f": {outcome.message}" if outcome.message else ""
     paper.line(Span("Came back", Tone.STRONG), f": {outcome.ending} ({outcome.code}){said}")
@@ -123,3 +125,23 @@ def _tell_confinement(paper: Paper, attestation: Attestation) -> None:
         indent=4,
         whole=True,
     )
+
+
+def _tell_egress(paper: Paper, egress: Mapping[str, Any]) -> None:
+    """Which hosts the program reached, or was kept from, through the egress broker."""
+    contacts = egress.get("connections", ())
+    if not contacts:
+        return
+    paper.line("reached", indent=2)
+    paper.table([_contact(one) for one in contacts], indent=4, whole=True)
+    if egress.get("left_out"):
+        paper.line(f"and {egress['left_out']} more", indent=4)
+
+
+def _contact(one: Mapping[str, Any]) -> list[Part]:
+    allowed = one.get("verdict") == "allowed"
+    moved = f"{one.get('bytes_out')} bytes out, {one.get('bytes_in')} in, {one.get('duration_ms')} ms"
+    where = f"{one['host']}:{one.get('port')}" if one.get("host") else "no host"
+    verdict = Span(str(one.get("verdict")), Tone.GOOD if allowed else Tone.BAD)
+    said = f"{moved}, {one.get('ended')}" if allowed else str(one.get("reason"))
+    return [where, verdict, str(one.get("address") or "-"), said]
