@@ -13,7 +13,7 @@ read at all.
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -30,9 +30,21 @@ _FRAMING = frozenset({"host", "content-length", "transfer-encoding"})
 _FOR_THE_PROXY = _FRAMING | {
     "connection", "proxy-connection", "proxy-authorization", "proxy-authenticate", "keep-alive", "te", "upgrade",
 }  # fmt: skip
+_NOTHING: frozenset[str] = frozenset()
 _TRAILER_BYTES_MAX = 8192
 
-Fields = list[tuple[str, str]]
+
+class _Fields(NamedTuple):
+    """The header fields in their order, and the values of each name in lower case."""
+
+    lines: list[tuple[str, str, str]]  # lower-case name, name, value
+    values: dict[str, list[str]]
+
+    def of(self, name: str) -> list[str]:
+        return self.values.get(name, _NONE)
+
+
+_NONE: list[str] = []
 
 
 class ForwardRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -125,7 +137,7 @@ class ChunkedBody:
             raise _refused("a chunk has no plain size")
 
 
-def _tunnel(target: str, fields: Fields) -> ForwardRequest:
+def _tunnel(target: str, fields: _Fields) -> ForwardRequest:
     host, port = split_authority(target, default_port=None)
     _check_host(fields, host, port, default_port=port, required=False)
     if _body(fields) not in {("none", 0), ("length", 0)}:
@@ -133,7 +145,7 @@ def _tunnel(target: str, fields: Fields) -> ForwardRequest:
     return ForwardRequest(method="CONNECT", host=host, port=port)
 
 
-def _forward(method: str, target: str, minor: int, fields: Fields) -> ForwardRequest:
+def _forward(method: str, target: str, minor: int, fields: _Fields) -> ForwardRequest:
     if target.startswith("/") or target == "*":
         raise _refused("this is a proxy: the target must be an absolute URL")
     url = parse_url(target)
@@ -143,33 +155,39 @@ def _forward(method: str, target: str, minor: int, fields: Fields) -> ForwardReq
     body, length = _body(fields)
     if body == "chunked" and minor == 0:
         raise _refused("HTTP/1.0 has no `Transfer-Encoding`")
-    named = {word.strip().lower() for word in ",".join(_all(fields, "connection")).split(",")}
+    connection = fields.of("connection")
+    named = {word.strip().lower() for word in ",".join(connection).split(",")} if connection else _NOTHING
     if named & _FRAMING:
         raise _refused("`Connection` names a field that frames the message")
     closes = minor == 0 or "close" in named
-    dropped = _FOR_THE_PROXY | named
-    passed = [(name, value) for name, value in fields if name.lower() not in dropped]
-    framing = {"none": [], "length": [("Content-Length", str(length))], "chunked": [("Transfer-Encoding", "chunked")]}
-    lines = [("Host", url.authority), *passed, *framing[body], *([("Connection", "close")] if closes else [])]
-    text = f"{method} {url.target} HTTP/1.{minor}\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines)
-    head = f"{text}\r\n".encode("latin-1")
+    dropped = _FOR_THE_PROXY | named if named else _FOR_THE_PROXY
+    passed = [(name, value) for lower, name, value in fields.lines if lower not in dropped]
+    passed += [("Content-Length", str(length))] if body == "length" else []
+    passed += [("Transfer-Encoding", "chunked")] if body == "chunked" else []
+    passed += [("Connection", "close")] if closes else []
+    lines = "".join([f"{name}: {value}\r\n" for name, value in passed])
+    text = f"{method} {url.target} HTTP/1.{minor}\r\nHost: {url.authority}\r\n{lines}\r\n"
+    head = text.encode("latin-1")
     return ForwardRequest(method=method, host=url.host, port=url.port, head=head, body=body, length=length)
 
 
-def _fields(lines: list[str]) -> Fields:
+def _fields(lines: list[str]) -> _Fields:
     if len(lines) > FIELDS_MAX:
         raise _refused(f"more than {FIELDS_MAX} header fields")
-    fields = []
+    fields = _Fields([], {})
     for line in lines:
         found = _FIELD.match(line)
         if found is None:
             raise _refused("a header field is malformed")
-        fields.append((found[1], found[2].strip(" \t")))
+        name, value = found[1], found[2].strip(" \t")
+        lower = name.lower()
+        fields.lines.append((lower, name, value))
+        fields.values.setdefault(lower, []).append(value)
     return fields
 
 
-def _check_host(fields: Fields, host: Host, port: int, *, default_port: int, required: bool) -> None:
-    said = _all(fields, "host")
+def _check_host(fields: _Fields, host: Host, port: int, *, default_port: int, required: bool) -> None:
+    said = fields.of("host")
     if len(said) > 1 or (required and not said):
         raise _refused("there is not exactly one `Host`")
     if not said or said[0] == f"{host.in_url}:{port}" or (port == default_port and said[0] == host.in_url):
@@ -178,8 +196,8 @@ def _check_host(fields: Fields, host: Host, port: int, *, default_port: int, req
         raise _refused("`Host` and the request line name different hosts")
 
 
-def _body(fields: Fields) -> tuple[Literal["none", "length", "chunked"], int]:
-    lengths, codings = _all(fields, "content-length"), _all(fields, "transfer-encoding")
+def _body(fields: _Fields) -> tuple[Literal["none", "length", "chunked"], int]:
+    lengths, codings = fields.of("content-length"), fields.of("transfer-encoding")
     if len(lengths) + len(codings) > 1:
         raise _refused("the length of the body is given more than once")
     if codings:
@@ -191,10 +209,6 @@ def _body(fields: Fields) -> tuple[Literal["none", "length", "chunked"], int]:
     if not _LENGTH.match(lengths[0]):
         raise _refused("`Content-Length` is not a plain number")
     return "length", int(lengths[0])
-
-
-def _all(fields: Fields, wanted: str) -> list[str]:
-    return [value for name, value in fields if name.lower() == wanted]
 
 
 def _refused(message: str) -> Malformed:

@@ -18,6 +18,7 @@ is matched only by an entry that is that same address: no name, wildcard or othe
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Iterable
@@ -52,6 +53,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return f"[{self.text}]" if self.kind == "ipv6" else self.text
 
 
+@functools.lru_cache(maxsize=1024)  # the same few hosts are read again and again; what is refused is not kept
 def canonical_host(text: str) -> Host:
     """Read a host as it stands in an authority or an allow-list.
 
