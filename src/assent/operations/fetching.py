@@ -30,7 +30,7 @@ async def fetched(gate: Gate, wish: Wish) -> bytes:
 
 
 async def listed(gate: Gate, wish: Wish) -> list[Any]:
-    """Perform `wish` and return the tools it brought.
+    """Perform `wish` and return the definitions of the tools it brought.
 
     Raises:
         Refused: `description_unfetched`, as `fetched`.
@@ -43,7 +43,7 @@ async def listed(gate: Gate, wish: Wish) -> list[Any]:
             f"the tools were not listed: {_why(answer)}",
             hint=f"see `assent explain {answer.effect.id[-8:]}`",
         )
-    return tools
+    return [tool.get("definition") if isinstance(tool, dict) else tool for tool in tools]
 
 
 def body_of(value: dict[str, Any]) -> bytes | None:

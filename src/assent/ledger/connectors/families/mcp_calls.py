@@ -115,7 +115,7 @@ class McpMade(Made):
             Malformed: `arguments_invalid`, `outside_workspace`, `program_malformed`.
         """
         return McpOrder(
-            peer=peer_of(self._recipe.server, place, obligations),
+            peer=self._peer(place, obligations),
             tool=self._recipe.tool,
             arguments=self._input(arguments).decode(),
             definition=self._recipe.admitted,
@@ -125,28 +125,27 @@ class McpMade(Made):
         )
 
     def _session(self, place: Place) -> str:
-        """The connection that is kept, which no two tenants share."""
-        return f"{place.tenant}/{self.contract.connector}" if self._recipe.server.stays and place.tenant else ""
+        """The connection that is kept, which no two tenants share; a server that may not write is another one."""
+        if not self._recipe.server.stays or not place.tenant:
+            return ""
+        reads = "/reads" if self.contract.effect is EffectClass.READ else ""
+        return f"{place.tenant}/{self.contract.connector}{reads}"
+
+    def _peer(self, place: Place, obligations: Obligations) -> ProcessOrder | HttpOrder:
+        """The order for the server itself; for a tool that only reads, the program may not write."""
+        server, limits = self._recipe.server, obligations.limits
+        if server.url:
+            url = parse_url(server.url).text
+            return HttpOrder(method="POST", url=url, hosts=obligations.hosts, redirects_max=0, limits=limits)
+        return ProcessOrder(
+            argv=(program_of(server.argv[0], cwd=server.cwd, place=place), *server.argv[1:]),
+            workspace=workspace_of(place),
+            cwd=inside(server.cwd, place),
+            workspace_writable=server.writes and self.contract.effect is not EffectClass.READ,
+            hosts=obligations.hosts,
+            limits=limits,
+        )
 
     def _input(self, arguments: dict[str, Any]) -> bytes:
         given = self.given(arguments)
         return canonical({self._recipe.members[name]: value for name, value in given.items()})
-
-
-def peer_of(server: McpServer, place: Place, obligations: Obligations) -> ProcessOrder | HttpOrder:
-    """The order for the server itself.
-
-    Raises:
-        Malformed: `outside_workspace`, `program_malformed`, `url_refused`.
-    """
-    if server.url:
-        url = parse_url(server.url).text
-        return HttpOrder(method="POST", url=url, hosts=obligations.hosts, redirects_max=0, limits=obligations.limits)
-    return ProcessOrder(
-        argv=(program_of(server.argv[0], cwd=server.cwd, place=place), *server.argv[1:]),
-        workspace=workspace_of(place),
-        cwd=inside(server.cwd, place),
-        workspace_writable=server.writes,
-        hosts=obligations.hosts,
-        limits=obligations.limits,
-    )

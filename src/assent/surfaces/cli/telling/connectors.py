@@ -72,6 +72,7 @@ def tell_row(paper: Paper, row: Row) -> None:
     paper.line(row.operation, " is ", Span(row.effect, EFFECT_TONES.get(row.effect, Tone.PLAIN)), f": {row.why}")
     if row.made is not row.effect:
         paper.line(f"by its description it would be {row.made}", indent=2)
+    paper.line(f"`assent connect show {row.operation.partition('.')[0]}` shows rules that fit", indent=2)
 
 
 def _cells(row: Row) -> list[str | Span]:
