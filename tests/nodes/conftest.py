@@ -9,7 +9,7 @@ import pytest
 from assent.execution.adapters.process import ProcessLane
 from assent.surfaces.cli.main import run
 from tests.nodes.house import CLOCK
-from tests.nodes.machines import Site
+from tests.nodes.machines import POLICY, Site
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +29,8 @@ def sandbox(tmp_path_factory):
 def template(tmp_path_factory):
     folder = tmp_path_factory.mktemp("template") / "home"
     assert run(["init", str(folder)]) == 0
+    (folder / "policy" / "away.cedar").write_text(POLICY, encoding="utf-8")
+    assert run(["policy", "activate", "--folder", str(folder)]) == 0
     return folder
 
 

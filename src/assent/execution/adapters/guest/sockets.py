@@ -44,8 +44,10 @@ def door(folder: Path) -> Iterator[socket.socket]:
             listening.bind(f"/proc/self/fd/{held}/{SOCKET_NAME}")
         finally:
             os.umask(before)
-        yield listening
-        (folder / SOCKET_NAME).unlink(missing_ok=True)
+        try:
+            yield listening
+        finally:
+            (folder / SOCKET_NAME).unlink(missing_ok=True)
     finally:
         listening.close()
         os.close(lock)
