@@ -94,6 +94,8 @@ class Trip:
             raise Unavailable("cut_short", f"the server switched protocols unasked ({response.status})")
         if len(response.headers) > headers.FIELDS_MAX:
             raise Unavailable("head_too_long", f"the answer has more than {headers.FIELDS_MAX} headers")
+        if response.extensions.get("http_version") not in {b"HTTP/1.1", b"HTTP/1.0"}:
+            raise Unavailable("cut_short", "the answer is of another version of HTTP than was spoken")
         names = {name.lower() for name, _ in response.headers}
         if {b"content-length", b"transfer-encoding"} <= names:  # two programs on the way may cut it differently
             raise Unavailable("cut_short", "the answer says its length in two ways")

@@ -41,8 +41,10 @@ class Wire:
 
     @property
     def idle(self) -> bool:
-        """Whether another exchange can ride on it."""
-        return self._engine.is_idle() and not self._engine.has_expired()
+        """Whether another exchange can ride on it: nothing waits on it, so no answer that came unasked is taken for the
+        answer to what is asked next."""
+        unasked, _ = self._engine._h11_state.trailing_data  # noqa: SLF001 (the engine does not look there itself)
+        return self._engine.is_idle() and not unasked and not self._engine.has_expired()
 
     def note(self, hop: Hop) -> None:
         """Write down what is known of the connection."""
