@@ -203,6 +203,24 @@ class Stubborn(Server):
         time.sleep(600)
 
 
+class Half(Server):
+    """Ends in the middle of its answer."""
+
+    def result(self, call: Any) -> Any:
+        sys.stdout.write(json.dumps({"jsonrpc": "2.0", "id": call["id"], "result": {}})[:-6])
+        sys.stdout.flush()
+        os._exit(3)
+
+
+class Twice(Server):
+    """Answers each call twice."""
+
+    def answer(self, call: Any) -> None:
+        super().answer(call)
+        if call["method"] == "tools/call":
+            say({"id": call["id"], "result": text("once more")})
+
+
 class Floods(Server):
     """Tells of its progress 6,000 times, which is more than a megabyte, before it answers."""
 
@@ -236,7 +254,7 @@ SERVERS: dict[str, Callable[[], Server]] = {
     "well": Server, "drift": Drift, "pages": Pages, "endless-pages": EndlessPages, "many-tools": ManyTools,
     "one-page": OnePage, "same-name": SameName, "no-list": NoList, "old-version": OldVersion,
     "first-version": FirstVersion, "asks": Asks, "result": Result, "huge": Huge, "endless-line": EndlessLine,
-    "notes": Notes, "never": Never, "stubborn": Stubborn, "dies": Dies,
+    "notes": Notes, "never": Never, "stubborn": Stubborn, "dies": Dies, "half": Half, "twice": Twice,
     "floods": Floods, "endless": Endless,
 }  # fmt: skip
 

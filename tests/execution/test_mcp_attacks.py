@@ -213,6 +213,42 @@ async def test_new_server_is_started_when_the_one_of_the_session_is_found_gone(h
     assert (again.code, again.value["content"][0]["text"]) == ("ok", "call 1")
 
 
+async def test_call_is_in_doubt_when_the_server_ends_in_the_middle_of_its_answer(here: McpWorld):
+    outcome = await here.call(here.peer("half"), "do", DO, session="s")
+    assert (outcome.ending, outcome.code) == (Ending.UNKNOWN, "peer_gone")
+    assert outcome.evidence.facts["program"]["exit"] == 3
+    assert (await here.call(here.peer("half"), "do", DO, reads=True)).ending is Ending.FAILED
+
+
+async def test_second_answer_ends_the_connection_before_the_next_call_is_made(here: McpWorld):
+    peer = here.peer("twice")
+    first = await here.call(peer, "do", DO, session="s")
+    assert first.value["content"][0]["text"] == "call 1"
+    second = await here.call(peer, "do", DO, session="s")
+    assert (second.ending, second.code) == (Ending.FAILED, "answer_repeated")
+    third = await here.call(peer, "do", DO, session="s")
+    assert (third.code, third.value["content"][0]["text"]) == ("ok", "call 1"), "a new server"
+
+
+async def test_session_that_would_end_during_the_order_is_not_given_to_it():
+    async with mcp_world(session_ms=45_000) as here:
+        limits = Limits(wall_ms=40_000)
+        assert (await here.call(here.peer("well"), "do", DO, session="s", limits=limits)).code == "ok"
+        longer = Limits(wall_ms=50_000)
+        again = await here.call(here.peer("well"), "do", DO, session="s", limits=longer)
+        assert (again.code, again.evidence.facts["earlier_orders"]) == ("ok", 0)
+
+
+async def test_connection_is_given_back_when_whoever_listens_raises(here: McpWorld, marker):
+    def broken(_event: StreamEvent) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await here.call(here.peer("floods", marker), "do", DO, session="s", on_event=broken)
+    assert processes_with(marker) == []
+    assert here.lane._sessions._all == {}
+
+
 async def test_idle_session_is_closed_after_its_time(marker):
     async with mcp_world(idle_ms=50) as here:
         assert (await here.call(here.peer("well", marker), "do", DO, session="s")).code == "ok"

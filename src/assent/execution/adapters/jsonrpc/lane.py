@@ -82,10 +82,11 @@ class RpcLane:
         grace_ms = run.order.limits.grace_ms
         try:
             said = await run.speak(link, calls, on_event=on_event, steering=steering)
-        except asyncio.CancelledError:
+        except BaseException as error:
             await run.give_up()
             await link.close(grace_ms=grace_ms)
-            if isinstance(link, SiteLink) and run.doubt.ending is Ending.UNKNOWN:
+            site_in_doubt = isinstance(link, SiteLink) and run.doubt.ending is Ending.UNKNOWN
+            if isinstance(error, asyncio.CancelledError) and site_in_doubt:
                 message = "the caller gave up; what was asked may have been done"
                 return Said(ending=Ending.UNKNOWN, code="cancelled", message=message), link.trace()
             raise

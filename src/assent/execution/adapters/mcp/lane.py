@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -42,8 +43,9 @@ from assent.primitives.clock import Clock, Entropy
 from assent.primitives.digests import digest
 from assent.primitives.errors import InvariantBroken, Malformed
 
-SESSION_MS_MAX = 3_600_000
+SESSION_MS = 3_600_000
 SESSION_BYTES_MAX = 268_435_456
+SESSION_CPU_S_MAX = 3_600
 _LEEWAY_MS = 2_000
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _SESSION_NAME = re.compile(r"[\x21-\x7e]{0,200}\Z")
@@ -52,8 +54,9 @@ _SESSION_NAME = re.compile(r"[\x21-\x7e]{0,200}\Z")
 class McpLane:
     """Carries `McpOrder`s, on top of the process lane and the http lane.
 
-    `sessions_max` bounds the connections that are kept, `idle_ms` how long one waits for its next order. A program that
-    serves a session lives for `SESSION_MS_MAX` at most, and writes `SESSION_BYTES_MAX` at most.
+    `sessions_max` bounds the connections that are kept, `idle_ms` how long one waits for its next order, `session_ms`
+    how long it lives. A program that serves a session writes `SESSION_BYTES_MAX` and takes `SESSION_CPU_S_MAX` of
+    processor time in all its life; every order has its own wall time and output, and all other limits hold throughout.
     """
 
     name = "mcp"
@@ -69,10 +72,12 @@ class McpLane:
         artefacts: Artefacts | None = None,
         sessions_max: int = SESSIONS_MAX,
         idle_ms: int = IDLE_MS,
+        session_ms: int = SESSION_MS,
     ) -> None:
         self._clock, self._entropy, self._artefacts = clock, entropy, artefacts
         self._process, self._http = process, http
-        self._sessions = Sessions(sessions_max=sessions_max, idle_ms=idle_ms)
+        self._sessions = Sessions(sessions_max=sessions_max, idle_ms=idle_ms, life_ms=session_ms)
+        self._session_ms = session_ms
 
     async def carry(
         self, order: Order, *, floor: ConfinementClass, on_event: OnEvent, steering: Steering | None = None
@@ -113,13 +118,14 @@ class McpLane:
         grace_ms = order.limits.grace_ms
 
         async def connected() -> None:
-            run.held = await self._sessions.take(_key(order), lambda: self._client(order, run.floor))
+            make = partial(self._client, order, run.floor)
+            run.held = await self._sessions.take(_key(order), make, for_ms=order.limits.wall_ms)
 
         try:
             said = await run.speak(connected, on_event=on_event, steering=steering)
-        except asyncio.CancelledError:
+        except BaseException as error:
             trace = await self._leave(run, keep=False, grace_ms=grace_ms)
-            if run.in_doubt_of_a_site:
+            if isinstance(error, asyncio.CancelledError) and run.in_doubt_of_a_site:
                 message = "the caller gave up; the tool may have been called"
                 return Said(ending=Ending.UNKNOWN, code="cancelled", message=message), trace
             raise
@@ -141,11 +147,23 @@ class McpLane:
     def _link(self, order: McpOrder, floor: ConfinementClass) -> Link:
         peer, size = order.peer, order.message_bytes_max
         if isinstance(peer, ProcessOrder):
-            program = program_order(peer, _life(order))
+            program = program_order(peer, self._life(order))
             lines = framing("newline", message_bytes_max=size)
             return ProgramLink(lane=self._process, order=program, floor=floor, framing=lines)
         site = msgspec.structs.replace(peer, limits=order.limits)
         return McpSiteLink(lane=self._http, order=site, floor=floor, message_bytes_max=size)
+
+    def _life(self, order: McpOrder) -> Limits:
+        """The limits of the program that serves `order`: for this one alone, or for its session."""
+        limits = order.limits
+        if not order.session:
+            return msgspec.structs.replace(limits, wall_ms=limits.wall_ms + 3 * limits.grace_ms + _LEEWAY_MS)
+        return msgspec.structs.replace(
+            limits,
+            wall_ms=self._session_ms + _LEEWAY_MS,
+            output_bytes_max=SESSION_BYTES_MAX,
+            cpu_s_max=SESSION_CPU_S_MAX,
+        )
 
 
 def _plan(order: McpOrder) -> Json:
@@ -177,16 +195,8 @@ def _key(order: McpOrder) -> str:
     """What orders of one connection have in common; empty: the connection is for this order alone."""
     if not order.session:
         return ""
-    limits = msgspec.structs.replace(order.limits, wall_ms=0, output_bytes_max=0)
+    limits = msgspec.structs.replace(order.limits, wall_ms=0, output_bytes_max=0, cpu_s_max=0)
     return digest(msgspec.json.encode((order.peer, order.session, limits, order.message_bytes_max)))
-
-
-def _life(order: McpOrder) -> Limits:
-    """The limits of the program that serves `order`: for this one alone, or for its session."""
-    limits = order.limits
-    if order.session:
-        return msgspec.structs.replace(limits, wall_ms=SESSION_MS_MAX, output_bytes_max=SESSION_BYTES_MAX)
-    return msgspec.structs.replace(limits, wall_ms=limits.wall_ms + 3 * limits.grace_ms + _LEEWAY_MS)
 
 
 def _refused(fault: Malformed) -> tuple[Said, Trace]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from assent.execution.outcomes import Ending
 from assent.execution.ports import Artefacts, OnEvent, Steering
 from assent.primitives.canonical import Json
 
+_HEAVY = 65_536
 _HEALTHY = frozenset({"ok", "tool_error", "rpc_error", "definition_changed", "tool_missing"})
 """How an order may end without casting doubt on the connection."""
 
@@ -99,7 +101,7 @@ class Run:
         if tool.digest != order.definition:
             return self._changed(tool)
         result = await client.call_tool(order.tool, self._arguments, doubt=self._doubt, reads=order.reads)
-        value = self._value(result)
+        value = await asyncio.to_thread(self._value, result) if _is_heavy(result) else self._value(result)
         if result.failed:
             message = f"the tool `{order.tool}` says that it failed"
             return Said(ending=Ending.FAILED, code="tool_error", message=message, value=value)
@@ -144,3 +146,8 @@ class Run:
                 "revision": greeting.version,
             }
         self.facts |= {"earlier_orders": held.orders, "log": list(client.log), **client.counts}
+
+
+def _is_heavy(result: ToolResult) -> bool:
+    """Whether something of it will be written to a disk, which takes its time."""
+    return any(block.data is not None or len(str(block.shown.get("text", ""))) > _HEAVY for block in result.blocks)

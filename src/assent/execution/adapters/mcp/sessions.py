@@ -22,6 +22,7 @@ class Held:
         self.lock = asyncio.Lock()
         self.closed = False
         self.orders = 0
+        self.born_s = asyncio.get_running_loop().time()
         self.timer: asyncio.TimerHandle | None = None
 
     @property
@@ -31,15 +32,18 @@ class Held:
 
 
 class Sessions:
-    """The connections of one lane. Orders of one session come one after the other."""
+    """The connections of one lane. Orders of one session come one after the other.
 
-    def __init__(self, *, sessions_max: int, idle_ms: int) -> None:
-        self._max, self._idle_s = sessions_max, idle_ms / 1000
+    A connection that would not live long enough for the whole of the next order (`life_ms`) is not given to it.
+    """
+
+    def __init__(self, *, sessions_max: int, idle_ms: int, life_ms: int) -> None:
+        self._max, self._idle_s, self._life_s = sessions_max, idle_ms / 1000, life_ms / 1000
         self._all: dict[str, Held] = {}  # the one that was used last stands last
         self._closing: set[asyncio.Future[None]] = set()
 
-    async def take(self, key: str, make: Callable[[], Client]) -> Held:
-        """The connection for `key`, made when there is none that can be used. It has to be given back.
+    async def take(self, key: str, make: Callable[[], Client], *, for_ms: int) -> Held:
+        """The connection for `key`, for `for_ms` at most, made when none can be used. It has to be given back.
 
         Raises:
             Gone: `sessions_limit`, all connections there may be are at work.
@@ -54,7 +58,7 @@ class Sessions:
                     continue
                 held = self._all[key] = Held(key, make())
             await held.lock.acquire()
-            if held.usable or (held.orders == 0 and not held.closed):
+            if (held.usable and self._lives(held, for_ms / 1000)) or (held.orders == 0 and not held.closed):
                 _stop(held)
                 self._all[key] = self._all.pop(key)
                 return held
@@ -81,6 +85,9 @@ class Sessions:
             self._begin_close(held)
         if self._closing:
             await asyncio.wait(set(self._closing))
+
+    def _lives(self, held: Held, for_s: float) -> bool:
+        return asyncio.get_running_loop().time() + for_s < held.born_s + self._life_s
 
     async def _make_room(self) -> None:
         while len(self._all) >= self._max:
