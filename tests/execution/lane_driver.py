@@ -13,6 +13,7 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -202,12 +203,24 @@ class Script:
         self.heard: list[StreamEvent] = []
         self.text = b""
         self.overran = 0
+        self._awaited = b""
+        self._act: Callable[[], object] = list
         self._taking, self._one_by_one = True, False
         self._arrived, self._room = asyncio.Event(), asyncio.Event()
         self._room.set()
         self._next()
 
+    def when(self, text: bytes, act: Callable[[], object]) -> None:
+        """Call `act` once the output has `text`."""
+        self._awaited, self._act = text, act
+
     def hear(self, event: StreamEvent) -> None:
+        self._hear(event)
+        if self._awaited and self._awaited in self.text:
+            self._awaited = b""
+            self._act()
+
+    def _hear(self, event: StreamEvent) -> None:
         self.overran += not self._room.is_set()
         if len(self.text) < 1_000_000:
             self.heard.append(event)

@@ -31,6 +31,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "assent.execution.adapters.sse": ("SseLane",),
     "assent.execution.adapters.python": ("PythonLane", "SessionRules"),
     "assent.execution.adapters.guest": ("GuestTarget", "Hub", "Authority", "GuestNode", "Membership", "join"),
+    "assent.execution.adapters.terminal": ("TerminalLane",),
     "assent.execution.adapters.wasm": ("WasmLane",),
     "assent.execution.adapters.ssh": ("SshTarget", "Access"),
     "assent.execution.adapters.websocket": ("WebSocketLane",),

@@ -27,6 +27,7 @@ from assent.execution.adapters.mcp import McpLane
 from assent.execution.adapters.process import ProcessLane
 from assent.execution.adapters.python import PythonLane
 from assent.execution.adapters.sse import SseLane
+from assent.execution.adapters.terminal import TerminalLane
 from assent.execution.adapters.wasm import WasmLane
 from assent.execution.adapters.websocket import WebSocketLane
 from assent.execution.carry import Executor
@@ -40,6 +41,7 @@ from assent.execution.orders import (
     PythonOrder,
     RpcOrder,
     SseOrder,
+    TerminalOrder,
     WasmOrder,
     WebSocketOrder,
 )
@@ -274,6 +276,7 @@ def own_targets(
     own: dict[type, Lane] = {  # closed in this order: what is built on others first
         McpOrder: McpLane(clock=clock, entropy=entropy, process=process, http=http, artefacts=artefacts),
         RpcOrder: RpcLane(clock=clock, entropy=entropy, process=process, http=http, artefacts=artefacts),
+        TerminalOrder: TerminalLane(clock=clock, process=process, artefacts=artefacts),
         ProcessOrder: process,
         HttpOrder: http,
         SseOrder: SseLane(clock=clock, entropy=entropy, artefacts=artefacts),

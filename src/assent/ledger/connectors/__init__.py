@@ -1,6 +1,6 @@
-"""The connectors that come with Assent: files, shell, python, wasm, http, jsonrpc. Pure: arguments in, orders out.
+"""The connectors that come with Assent: files, shell, terminal, python, http, sse, websocket, jsonrpc.
 
-Connectors that are made of descriptions are in `families`.
+Pure: they read arguments and write orders. Connectors that are made of descriptions are in `families`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from assent.ledger.connectors.jsonrpc import JSONRPC
 from assent.ledger.connectors.python import PYTHON
 from assent.ledger.connectors.shell import SHELL
 from assent.ledger.connectors.streams import STREAMS
+from assent.ledger.connectors.terminal import TERMINAL
 from assent.ledger.connectors.wasm import WASM
 from assent.ledger.operations import Operation
 from assent.primitives.errors import Conflict
 
 __all__ = ["BUILTIN", "catalogue"]
 
-BUILTIN: tuple[Operation, ...] = (*FILES, *SHELL, *PYTHON, *WASM, *HTTP, *STREAMS, *JSONRPC, *DISCOVERY)
+BUILTIN: tuple[Operation, ...] = (*FILES, *SHELL, *TERMINAL, *PYTHON, *WASM, *HTTP, *STREAMS, *JSONRPC, *DISCOVERY)
 
 
 def catalogue(operations: Iterable[Operation]) -> Mapping[str, Operation]:

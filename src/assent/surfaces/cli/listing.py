@@ -34,6 +34,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     "Act": (
         Command("do", f"{_HERE}.perform:do", "perform one operation: decided, recorded, confined"),
         Command("run-in", f"{_HERE}.places:run_in", "run one program on a target you name, and watch it"),
+        Command("terminal", f"{_HERE}.terminals:terminal", "work in a confined, recorded terminal with one program"),
         Command("operations", f"{_HERE}.perform:operations", "list the operations that can be performed"),
     ),
     "Answer": (
@@ -44,6 +45,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     "Look": (
         Command("timeline", f"{_HERE}.records:timeline", "tell what happened: lately, in a run, to an effect"),
         Command("explain", f"{_HERE}.records:explain", "explain one effect: who, which rules, where, what came back"),
+        Command("replay", f"{_HERE}.terminals:replay", "play the recording of a terminal, or print it"),
         Command("lanes", f"{_HERE}.places:lanes", "show the lanes: what carries which kind of order, and can be told"),
         Command("targets", f"{_HERE}.places:targets", "show where orders can run, with which confinement, and why"),
         Command("verify", f"{_HERE}.records:verify", "verify that the record is whole"),

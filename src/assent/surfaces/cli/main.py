@@ -200,6 +200,12 @@ class Counter:
 
         return read_tests(self.place.policy)
 
+    def artefact(self, digest: str) -> Path:
+        """The file of a kept output."""
+        from assent.bootstrap.artefacts import kept_artefact
+
+        return kept_artefact(self.place.data, digest)
+
     def verification(self) -> Verification:
         """The verifier."""
         from assent.bootstrap.inspection import verification

@@ -38,7 +38,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
 
     document: Any
     tell: Callable[[Paper], None]
-    exit: Exit = Exit.DONE
+    exit: int = Exit.DONE
 
 
 class Place(Protocol):
@@ -213,6 +213,10 @@ class Desk(Protocol):
 
     def policy_tests(self) -> Sequence[tuple[str, str]]:
         """The policy test files: names and texts."""
+        ...
+
+    def artefact(self, digest: str) -> Path:
+        """The file of a kept output. Raises NotFound: nothing with this digest is kept here."""
         ...
 
     def verification(self) -> Verification:

@@ -129,6 +129,7 @@ class Supervision:
             word = await steering.word()
             if not await self._obeyed(word):
                 self.words_ignored += 1
+            await asyncio.sleep(0)  # an asker with a word always at hand must not keep the loop to itself
 
     async def _obeyed(self, word: steering_words.Word) -> bool:
         feed, terminal = self._streams.feed, self._streams.terminal

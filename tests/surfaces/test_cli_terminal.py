@@ -1,0 +1,241 @@
+"""`assent terminal` and `assent replay`, driven as a person does: through a real terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from assent.primitives.casts import Calm, read_cast
+from assent.primitives.errors import Malformed
+
+RULE = """
+@id("terminal")
+@reason("people may work in the workspace")
+@floor("namespaced")
+@wall_s("60")
+@output_kb("1024")
+permit (principal, action, resource in Connector::"terminal")
+when { context.inside_workspace };
+"""
+DEADLINE_S = 60.0
+AT_A_TERMINAL = (
+    "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\nfrom assent.surfaces.cli.main import main; main()"
+)
+
+
+class Person:
+    """Somebody at a terminal of their own, in which a command runs."""
+
+    def __init__(self, *words: str, rows: int = 30, columns: int = 100) -> None:
+        self.master, self.slave = os.openpty()
+        self.resize(rows, columns)
+        self.before = termios.tcgetattr(self.slave)
+        self.seen = b""
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", AT_A_TERMINAL, *words], stdin=self.slave, stdout=self.slave, stderr=self.slave,
+            start_new_session=True,
+        )  # fmt: skip
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def sees(self, text: str) -> None:
+        """Wait until `text` was shown."""
+        end = time.monotonic() + DEADLINE_S
+        while text.encode() not in self.seen:
+            assert time.monotonic() < end, self.seen.decode(errors="replace")
+            if select.select([self.master], [], [], 0.5)[0]:
+                self.seen += os.read(self.master, 65_536)
+            else:
+                assert self.process.poll() is None, self.seen.decode(errors="replace")
+
+    def leaves(self) -> int:
+        """Wait for the end; the exit code."""
+        end = time.monotonic() + DEADLINE_S
+        while self.process.poll() is None:
+            assert time.monotonic() < end, self.seen.decode(errors="replace")
+            if select.select([self.master], [], [], 0.05)[0]:
+                self.seen += os.read(self.master, 65_536)
+        while select.select([self.master], [], [], 0.1)[0]:
+            self.seen += os.read(self.master, 65_536)
+        return self.process.returncode
+
+    @property
+    def restored(self) -> bool:
+        return termios.tcgetattr(self.slave) == self.before
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for fd in (self.master, self.slave):
+            os.close(fd)
+
+
+@pytest.fixture
+def allowed(home: Path, cli) -> Path:
+    with (home / "policy" / "terminal.cedar").open("w") as file:
+        file.write(RULE)
+    assert cli("policy", "activate").code == 0
+    return home
+
+
+@pytest.fixture
+def sit(allowed: Path) -> Iterator[type[Person]]:
+    people: list[Person] = []
+
+    class Seated(Person):
+        def __init__(self, *words: str, **size: int) -> None:
+            super().__init__(*words, **size)
+            people.append(self)
+
+    yield Seated
+    for person in people:
+        person.close()
+
+
+def recording(person: Person) -> str:
+    """The digest that was told at the end."""
+    return person.seen.decode().split("recorded as ")[1].split(";")[0]
+
+
+@pytest.mark.slow
+def test_terminal_is_lent_and_given_back_when_a_program_runs_in_it(sit, cli):
+    person = sit("terminal", "--", "sh", "-c", "stty size; tty; read line; echo got $line; exit 7")
+    person.sees("30 100")
+    assert not person.restored
+    person.type("hello\r")
+    person.sees("got hello")
+    assert person.leaves() == 7
+    assert person.restored
+    played = cli("replay", recording(person), "--speed", "0")
+    assert played.code == 0
+    assert "got hello" in played.out
+    events = json.loads(cli("replay", recording(person), "--json").out)["events"]
+    assert {event["kind"] for event in events} == {"o", "r"}
+    assert "hello" in cli("replay", recording(person), "--dump").out
+
+
+@pytest.mark.slow
+def test_keys_and_sizes_reach_the_program_when_it_runs(sit):
+    person = sit("terminal", "--", "python3", "-q")
+    person.sees(">>> ")
+    person.type("import os; print('size', os.get_terminal_size().columns)\r")
+    person.sees("size 100")
+    person.resize(40, 132)
+    os.killpg(person.process.pid, signal.SIGWINCH)
+    person.type("print('now', os.get_terminal_size().columns)\r")
+    person.sees("now 132")
+    person.type("while True: pass\r\r")
+    person.type("\x03")
+    person.sees("KeyboardInterrupt")
+    person.type("\x04")
+    assert person.leaves() == 0
+    assert person.restored
+
+
+@pytest.mark.slow
+def test_what_is_typed_is_recorded_only_when_it_is_asked_for(sit, cli):
+    for wanted in ([], ["--record-input"]):
+        person = sit("terminal", *wanted, "--", "sh", "-c", "stty -echo; echo ready; read secret; echo done")
+        person.sees("ready")
+        person.type("hunter2\r")
+        person.sees("done")
+        assert person.leaves() == 0
+        assert ("hunter2" in cli("replay", recording(person), "--dump").out) == bool(wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_terminal_is_given_back_and_the_recording_kept_when_the_command_is_stopped(sit, cli, number):
+    person = sit("terminal", "--", "sh", "-c", "echo up; sleep 600")
+    person.sees("up")
+    person.process.send_signal(number)
+    assert person.leaves() in (143, 130)
+    assert person.restored
+    accepted = [one for one in cli("timeline", "--json").document["moments"] if one["type"] == "effect.accepted"]
+    told = cli("explain", accepted[-1]["effect"], "--json").document
+    assert told["effect"]["state"] == "cancelled"
+    kept = told["outcome"]["evidence"]["digests"]["recording"]
+    assert "up" in cli("replay", kept, "--dump").out
+
+
+@pytest.mark.slow
+def test_program_ends_by_its_time_when_it_does_not_end_by_itself(sit):
+    person = sit("terminal", "--wall-s", "2", "--", "sh", "-c", "echo up; sleep 600")
+    person.sees("up")
+    assert person.leaves() in (1, 143)
+    assert person.restored
+
+
+@pytest.mark.slow
+def test_terminal_is_refused_when_no_rule_allows_it(home):
+    person = Person("terminal", "--", "sh")
+    try:
+        assert person.leaves() == 3
+        assert b"Refused" in person.seen
+        assert person.restored
+    finally:
+        person.close()
+
+
+def test_terminal_is_refused_when_standard_input_is_none(home, cli, monkeypatch):
+    with Path(os.devnull).open() as nowhere:
+        monkeypatch.setattr("sys.stdin", nowhere)
+        ran = cli("terminal", "--", "sh")
+    assert (ran.code, "standard input is no terminal" in ran.err) == (2, True)
+
+
+def test_replay_says_what_is_wrong_when_it_is_given_no_recording(home, cli):
+    (home / "other").write_text("not a recording")
+    assert cli("replay", "other").code == 2
+    assert cli("replay", "sha256:" + "0" * 64).code == 3
+    assert cli("replay", "other", "--speed", "-1").code == 2
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [[], [b"{}\n"], [b"[]\n"], [b'{"version": 1, "width": 1, "height": 1}\n'], [b'{"version": 2}\n'], [b"\xff\n"],
+     [b"[" * 100_000], [b'{"version": 2, "width": 0, "height": 1}\n']],
+)  # fmt: skip
+def test_recording_is_refused_when_its_header_is_none(lines):
+    with pytest.raises(Malformed):
+        read_cast(lines)
+
+
+@pytest.mark.parametrize("line", [b"{}\n", b"[1]\n", b'["x", "o", "y"]\n', b"[true, 2, 3]\n"])
+def test_recording_is_refused_where_it_breaks_when_an_event_is_none(line):
+    _, events = read_cast([b'{"version": 2, "width": 80, "height": 24}\n', b'[0.5, "o", "x"]\n', b"\n", line])
+    assert next(events).text == "x"
+    with pytest.raises(Malformed):
+        next(events)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "shown"),
+    [
+        (["a\x1b[31mred\x1b[0m"], "a\x1b[31mred\x1b[0m"),
+        (["a\x1b[6nb\x1b[cc\x1b[>0cd"], "abcd"),
+        (["\x1b]52;c;aGk=\x07x\x1b]0;title\x1b\\y"], "xy"),
+        (["\x1b]52;c;", "aGk=\x07x"], "x"),
+        (["a\x1b", "[6", "nb"], "ab"),
+        (["\x1bP$qm\x1b\\z\x05"], "z"),
+    ],
+)
+def test_output_is_calm_when_it_would_reach_beyond_the_screen(pieces, shown):
+    calm = Calm()
+    assert "".join(calm.text(piece) for piece in pieces) == shown
