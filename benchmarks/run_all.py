@@ -26,6 +26,7 @@ NAMES = (
     "ledger",
     "governed_call",
     "sandbox",
+    "python_lane",
     "active",
     "egress",
     "verify",

@@ -15,6 +15,7 @@ from assent.ledger.connectors.paths import workspace_of
 from assent.ledger.connectors.shell import check_env, limits_of
 from assent.ledger.contracts import Argument, EffectClass, Idempotency, OperationContract, read_arguments
 from assent.ledger.operations import Facts, Judgement, Place
+from assent.primitives.canonical import canonical
 from assent.primitives.errors import Malformed
 
 SOURCE_BYTES_MAX = 1_048_576
@@ -48,10 +49,10 @@ class PythonRun:
                 bytes_max=NAME_BYTES_MAX,
             ),
             Argument(
-                name="arguments",
-                kind="text",
-                help="a JSON object: the function's keywords, or what the source sees as `arguments`",
-                default="{}",
+                name="keywords",
+                kind="json",
+                help="an object: the function's keyword arguments, or what the source sees as `arguments`",
+                default={},
                 bytes_max=ARGUMENTS_BYTES_MAX,
             ),
             Argument(
@@ -84,7 +85,7 @@ class PythonRun:
     def facts(self, arguments: dict[str, Any], place: Place) -> Facts:  # noqa: ARG002 (the protocol's)
         """The program `python`, in the workspace, and the size of what it is given."""
         given = self._given(arguments)
-        size = len(given["source"].encode()) + len(given["arguments"].encode())
+        size = len(given["source"].encode()) + len(canonical(given["keywords"]))
         return Facts(path=".", program="python", payload_bytes=size)
 
     def plan(
@@ -97,14 +98,14 @@ class PythonRun:
         """The order for the python lane. Programs know no idempotency keys: `key` is not used.
 
         Raises:
-            Malformed: `source_missing`, `env_malformed`, `wall_malformed`, `arguments_invalid`.
+            Malformed: `source_missing`, `keywords_malformed`, `env_malformed`, `wall_malformed`, `arguments_invalid`.
         """
         given = self._given(arguments)
         return PythonOrder(
             source=given["source"],
             workspace=workspace_of(place),
             function=given["function"],
-            arguments=given["arguments"],
+            arguments=canonical(given["keywords"]).decode(),
             session=given["session"],
             restart=given["restart"],
             preload=tuple(given["preload"]),
@@ -131,6 +132,8 @@ class PythonRun:
             raise Malformed(
                 "source_missing", "there is neither `source` nor `function`", hint="give the source that is to be run"
             )
+        if not isinstance(given["keywords"], dict):
+            raise Malformed("keywords_malformed", "`keywords` is no object", hint='give names: `{"width": 6}`')
         check_env(given["env"])
         return given
 

@@ -57,7 +57,7 @@ class WasmRun:
                 authority=True,
                 bytes_max=_NAME_BYTES_MAX,
             ),
-            Argument(name="arguments", kind="texts", help="the function's arguments, whole numbers", default=[]),
+            Argument(name="numbers", kind="texts", help="the function's arguments, whole numbers", default=[]),
             Argument(
                 name="stdin",
                 kind="text",
@@ -113,7 +113,7 @@ class WasmRun:
             raise Malformed(
                 "access_malformed", f"`{escaped(given['access'])}` is no access", hint=f"use one of {', '.join(ACCESS)}"
             )
-        odd = [text for text in given["arguments"] if not _INTEGER.match(text)]
+        odd = [text for text in given["numbers"] if not _INTEGER.match(text)]
         if odd:
             raise Malformed("number_malformed", f"`{escaped(odd[0])}` is no whole number of 64 bits")
         return WasmOrder(
@@ -121,7 +121,7 @@ class WasmRun:
             path=inside(given["path"], place),
             module=given["module"],
             function=given["function"],
-            arguments=tuple(map(int, given["arguments"])),
+            arguments=tuple(map(int, given["numbers"])),
             stdin=given["stdin"].encode(),
             imports=tuple(given["imports"]),
             access=cast('Literal["none", "read", "write"]', given["access"]),
