@@ -1,8 +1,8 @@
 """What a confined Python call costs: fresh state, and a session that stays, against starting an interpreter unconfined.
 
-Measured     the p50 from order to outcome of `1 + 1` through the python lane. Fresh: a sandbox (a spare, built after the
-             last call) is read from outside, runs the source, and its end is proved. Session: one call of a worker that
-             lives on.
+Measured     the p50 from order to outcome of `1 + 1` through the python lane. Fresh: a sandbox (a spare, built after
+             the last call) is read from outside, runs the source, and its end is proved. Session: one call of a worker
+             that lives on.
 Yardstick    fresh: a cold `python3 -c "1 + 1"` of the same interpreter, unconfined, with its output collected. Session:
              one byte to another process through a pipe and one byte back.
 Target       fresh: ≤ 8 ms and ≤ 0.4 × the cold interpreter at p50; session: ≤ 0.5 ms over the pipe.

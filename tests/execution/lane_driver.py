@@ -21,8 +21,9 @@ import msgspec
 
 from assent.execution.adapters.artefacts import ArtefactFolder
 from assent.execution.adapters.process import ProcessLane
+from assent.execution.adapters.python import PythonLane
 from assent.execution.attestations import ConfinementClass
-from assent.execution.orders import ProcessOrder
+from assent.execution.orders import ProcessOrder, PythonOrder
 from assent.execution.outcomes import StreamEvent
 from assent.execution.steering import EndInput, Input, Resize, Signal, Word
 from assent.primitives.errors import AssentError
@@ -57,6 +58,7 @@ class Driver:
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir
         self._lanes: dict[str, ProcessLane] = {}
+        self._python: PythonLane | None = None
 
     async def serve(self) -> None:
         say({"uid": os.getuid(), "pid": os.getpid()})
@@ -163,6 +165,17 @@ class Driver:
         whole = [one.value.get("stdout") == f"word {n}" and one.code == "ok" for n, one in enumerate(outcomes)]
         return {"running": running, "whole": sum(whole), "codes": sorted({one.code for one in outcomes})}
 
+    async def python(self, orders: list[Any], floor: str = "namespaced") -> Any:
+        """Carry `orders` for the python lane one after the other; what each came to, and its user."""
+        if self._python is None:
+            self._python = PythonLane(clock=RealClock(), entropy=os.urandom, spares_max=0)
+        found = []
+        for one in orders:
+            order = msgspec.convert(one, PythonOrder)
+            outcome = await self._python.carry(order, floor=ConfinementClass(floor), on_event=lambda _: None)
+            found.append(msgspec.to_builtins(outcome))
+        return found
+
     async def selftest(self, mechanism: str | None = None, fresh: bool = False) -> Any:
         report = await self.lane(mechanism).selftest(fresh=fresh)
         return {**msgspec.to_builtins(report), "held": report.held, "verdict": report.verdict}
@@ -184,6 +197,8 @@ class Driver:
             await lane.close()
             await lane.close()
         self._lanes = {}
+        if self._python is not None:
+            await self._python.close()
         return {"children": children()}
 
 
