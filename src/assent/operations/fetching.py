@@ -43,7 +43,7 @@ async def listed(gate: Gate, wish: Wish) -> list[Any]:
             f"the tools were not listed: {_why(answer)}",
             hint=f"see `assent explain {answer.effect.id[-8:]}`",
         )
-    return [tool.get("definition") if isinstance(tool, dict) else tool for tool in tools]
+    return tools
 
 
 def body_of(value: dict[str, Any]) -> bytes | None:
