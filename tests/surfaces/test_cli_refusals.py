@@ -49,7 +49,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "policy show": (),
     "connect openapi": ("pets.json", "--name", "pets", "--yes"),
     "connect graphql": ("shop.json", "--name", "shop", "--server", "http://127.0.0.1:1/", "--yes"),
-    "connect mcp": ("--name", "tools", "--yes", "--", "true"),
+    "connect mcp": ("--name", "tools", "--url", "http://127.0.0.1:1/", "--yes"),
     "connect cli": ("git.toml", "--name", "git", "--yes"),
     "connect list": (),
     "connect show": ("pets",),
