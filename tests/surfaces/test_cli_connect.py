@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,8 +12,12 @@ from typing import Any
 
 import pytest
 
+from assent.bootstrap.connector_folder import ConnectorFolder
+from assent.ledger.contracts import EffectClass
+from assent.operations.connecting import Connecting
+from assent.primitives.errors import Conflict
 from tests.ledger.graphql_site import shop_site
-from tests.surfaces.commandline import Cli
+from tests.surfaces.commandline import Cli, command, environment
 
 DESCRIPTION: dict[str, Any] = {
     "openapi": "3.0.3",
@@ -263,6 +268,76 @@ required = true
     evil = cli("do", "sort.lines", "--file", "--output=stolen", "--json")
     assert evil.document["outcome"]["code"] == "exit_nonzero"
     assert not list((home / "workspace").glob("*stolen*"))
+
+
+@pytest.mark.slow
+def test_description_of_100_mb_is_refused_before_it_is_read_whole(home: Path, cli: Cli) -> None:
+    with (home / "big.json").open("wb") as file:
+        file.truncate(100 * 1_048_576)
+    for family in ("openapi", "cli"):
+        ran = cli("connect", family, "big.json", "--name", "big", "--yes")
+        assert ran.code == 2
+        assert "larger than" in ran.err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("written")
+def test_two_people_who_classify_at_once_lose_no_word(home: Path, cli: Cli, pets: str) -> None:
+    assert connected(cli, pets, "--yes").code == 0
+    words = [("pets.getPet", "write"), ("pets.addPet", "read")] * 2
+    running = [
+        subprocess.Popen(
+            command("connect", "classify", operation, effect, "--reason", "looked"), cwd=home, env=environment(),
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )
+        for operation, effect in words
+    ]  # fmt: skip
+    for one in running:
+        _, said = one.communicate(timeout=60)
+        assert one.returncode == 0, said
+    effects = {o["name"]: o["effect"] for o in cli("operations", "pets", "--json").document["operations"]}
+    assert effects == {"pets.getPet": "write", "pets.addPet": "read"}
+    assert [path.name for path in (home / "connectors").iterdir()] == ["pets.json"]
+
+
+@pytest.mark.usefixtures("written")
+def test_difference_that_moved_meanwhile_is_not_admitted(home: Path, pets: str) -> None:
+    folder = ConnectorFolder(home / "connectors")
+
+    def desk() -> Connecting:
+        return Connecting(shelf=folder, by="person:ann", builtin=("files",), now_ms=lambda: 1)
+
+    data = (home / "pets.json").read_bytes()
+    first = desk().openapi(data, name="pets", where="pets.json", server=pets)
+    desk().admit(first)
+    again = desk().openapi(data.replace(b"getPet", b"takePet"), name="pets", where="pets.json", server=pets)
+    desk().classify("pets.addPet", EffectClass.WRITE, reason="looked")
+    with pytest.raises(Conflict) as moved:
+        desk().admit(again)
+    assert moved.value.code == "connector_moved"
+    with pytest.raises(Conflict):
+        desk().admit(first)
+    assert desk().show("pets").operations[1].effect is EffectClass.WRITE
+
+
+@pytest.mark.usefixtures("written")
+def test_connector_that_cannot_be_written_leaves_the_old_one(
+    home: Path, cli: Cli, pets: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert connected(cli, pets, "--yes").code == 0
+    file = home / "connectors" / "pets.json"
+    before = file.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(28, "no space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    ran = cli("connect", "classify", "pets.addPet", "read", "--reason", "looked")
+    monkeypatch.undo()
+    assert ran.code == 1
+    assert "no space" in ran.err
+    assert file.read_bytes() == before
+    assert [path.name for path in file.parent.iterdir()] == ["pets.json"]
 
 
 def test_operations_of_nobody_are_told_as_such(home: Path, cli: Cli) -> None:

@@ -6,7 +6,10 @@ A file that cannot be used offers nothing, and takes nothing from the others. It
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from assent.ledger.connectors import BUILTIN
@@ -37,6 +40,20 @@ class ConnectorFolder:
     def operations(self) -> tuple[Operation, ...]:
         """Everything that is offered: what comes with Assent, and what was admitted."""
         return (*BUILTIN, *(operation for one in self.admissions() for operation in one.offered()))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise _unwritten(self._folder, error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._read = None
+            yield
+        finally:
+            os.close(descriptor)
 
     def keep(self, admission: Admission) -> str:
         path = self._path(admission.name)

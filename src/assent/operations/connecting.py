@@ -9,6 +9,7 @@ denied.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import msgspec
@@ -61,6 +62,10 @@ class Shelf(Protocol):
         """Every one that cannot."""
         ...
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Nobody else keeps or drops anything here meanwhile, and what is there is read anew. Raises: Unavailable."""
+        ...
+
     def keep(self, admission: Admission) -> str:
         """Keep one, in place of an older one of its name; where it is kept. Raises: Unavailable."""
         ...
@@ -111,6 +116,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     known: bool
     same: bool
     admission: Admission
+    before: Admission | None
 
 
 class Connecting:
@@ -181,10 +187,10 @@ class Connecting:
             Conflict: `connector_moved`: another one was admitted since it was proposed.
             Unavailable: it could not be written.
         """
-        before = self._find(proposal.shown.name)
-        if proposal.known != (before is not None) or not _still(proposal, before):
-            raise Conflict("connector_moved", f"`{proposal.shown.name}` changed meanwhile", hint="look at it again")
-        return self._shelf.keep(proposal.admission)
+        with self._shelf.alone():
+            if self._find(proposal.shown.name) != proposal.before:
+                raise Conflict("connector_moved", f"`{proposal.shown.name}` changed meanwhile", hint="look at it again")
+            return self._shelf.keep(proposal.admission)
 
     def all(self) -> tuple[Shown, ...]:
         """Every connector that can be used."""
@@ -206,15 +212,16 @@ class Connecting:
             Refused: `classify_not_yours`: only people say so.
             Malformed: `reason_malformed`.
         """
-        admission = self._must_find(operation.partition(".")[0])
-        entry = admission.entry(operation)
         if not is_person(self._by):
             raise Refused("classify_not_yours", f"only people classify, and `{self._by[:80]}` is not a person")
         if not reason.strip() or len(reason) > REASON_CHARS_MAX:
             raise Malformed("reason_malformed", f"a reason has 1 to {REASON_CHARS_MAX} characters", hint="say why")
-        said = Said(effect=effect, by=self._by, reason=reason, definition=entry.definition, at_ms=self._now_ms())
-        after = say(admission, entry, said)
-        self._shelf.keep(after)
+        with self._shelf.alone():
+            admission = self._must_find(operation.partition(".")[0])
+            entry = admission.entry(operation)
+            said = Said(effect=effect, by=self._by, reason=reason, definition=entry.definition, at_ms=self._now_ms())
+            after = say(admission, entry, said)
+            self._shelf.keep(after)
         return _row(after, entry)
 
     def remove(self, name: str) -> str:
@@ -241,8 +248,9 @@ class Connecting:
         same = before is not None and not found and before.left_out == admission.left_out
         same = same and before is not None and before.source == admission.source
         return Proposal(
-            shown=_shown(admission), changes=tuple(found), known=before is not None, same=same, admission=admission
-        )
+            shown=_shown(admission), changes=tuple(found), known=before is not None, same=same, admission=admission,
+            before=before,
+        )  # fmt: skip
 
     def _find(self, name: str) -> Admission | None:
         return next((one for one in self._shelf.admissions() if one.name == name), None)
@@ -256,14 +264,6 @@ class Connecting:
                 raise Malformed(broken.code, f"`{broken.file}`: {broken.message}", hint=broken.hint)
         raise NotFound("connector_unknown", f"there is no connector `{told(name, chars_max=60)}`",
                        hint="`assent connect list` lists all that were admitted")  # fmt: skip
-
-
-def _still(proposal: Proposal, before: Admission | None) -> bool:
-    """Whether what a proposal was compared with is still there: another word said meanwhile must not be lost."""
-    if before is None:
-        return True
-    kept = {n: s for n, s in before.said.items() if proposal.admission.definitions.get(n) == s.definition}
-    return kept == proposal.admission.said
 
 
 def _where(where: str) -> str:

@@ -20,7 +20,7 @@ from assent.ledger.contracts import EffectClass, OperationContract
 from assent.ledger.operations import Operation
 from assent.ledger.reviews import is_person
 from assent.ledger.schemas import read_schema
-from assent.primitives.canonical import canonical, parse
+from assent.primitives.canonical import canonical
 from assent.primitives.digests import Digest, digest
 from assent.primitives.errors import Malformed, NotFound
 
@@ -58,12 +58,13 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """The contract that is offered: with the definition's digest, and the effect class that holds."""
         said = self.word_on(entry)
         effect = said.effect if said else entry.contract.effect
-        return msgspec.structs.replace(entry.contract, effect=effect, definition=entry.definition)
+        definition = self.definitions[short_name(entry)]
+        return msgspec.structs.replace(entry.contract, effect=effect, definition=definition)
 
     def word_on(self, entry: Entry) -> Said | None:
         """What a person said about this very definition."""
         said = self.said.get(short_name(entry))
-        return said if said is not None and said.definition == entry.definition else None
+        return said if said is not None and said.definition == self.definitions.get(short_name(entry)) else None
 
     def offered(self) -> tuple[Operation, ...]:
         """Every operation, ready to be asked for."""
@@ -82,6 +83,9 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             "operation_unknown", f"`{self.name}` has no operation `{operation[:80]}`",
             hint=f"see `assent connect show {self.name}`",
         )  # fmt: skip
+
+
+_decode = msgspec.json.Decoder(Admission).decode
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,8 +131,8 @@ def say(admission: Admission, entry: Entry, said: Said) -> Admission:
 
 
 def seal_of(admission: Admission) -> Digest:
-    """The digest over everything that was made."""
-    made = msgspec.structs.replace(admission, said={}, seal=Digest(""))
+    """The digest over everything that was made; the entries are in it by their definitions."""
+    made = msgspec.structs.replace(admission, said={}, seal=Digest(""), operations=())
     return digest(canonical(msgspec.to_builtins(made)))
 
 
@@ -157,11 +161,11 @@ def decode(data: bytes, *, name: str) -> Admission:
         Malformed: `admission_malformed`, `admission_tampered`, `said_malformed`; the message begins with the line.
     """
     try:
-        admission = msgspec.convert(parse(data, bytes_max=FILE_BYTES_MAX), Admission)
+        admission = _decode(data)
         _check(admission)
         _check_seal(admission, name=name)
         _check_said(admission)
-    except msgspec.ValidationError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise Malformed("admission_malformed", f"line {_line(data, str(error))}: {str(error)[:300]}") from error
     except Malformed as malformed:
         line = _line(data, malformed.message)
@@ -172,8 +176,10 @@ def decode(data: bytes, *, name: str) -> Admission:
 def _check_seal(admission: Admission, *, name: str) -> None:
     if admission.name != name:
         raise Malformed("admission_malformed", f"`{admission.name[:40]}` is not the name it is kept under")
+    if admission.definitions.keys() != {short_name(entry) for entry in admission.operations}:
+        raise Malformed("admission_tampered", "its `definitions` are not those of its operations")
     for entry in admission.operations:
-        if admission.definitions.get(short_name(entry)) != entry.definition:
+        if admission.definitions[short_name(entry)] != entry.definition:
             raise Malformed(
                 "admission_tampered", f"`{entry.name}` is not what was admitted",
                 hint="connect it again; only what stands under `said` may be edited",
@@ -268,5 +274,5 @@ def _line(data: bytes, message: str) -> int:
         for _ in range(int(place) + 1):
             at = data.find(b'"contract"', at + 1)
         return data.count(b"\n", 0, max(at, 0)) + 1
-    character = message.rpartition("at character ")[2]
-    return data.count(b"\n", 0, int(character)) + 1 if character.isdigit() else 1
+    byte = message.rpartition("(byte ")[2].partition(")")[0]
+    return data.count(b"\n", 0, int(byte)) + 1 if byte.isdigit() else 1
