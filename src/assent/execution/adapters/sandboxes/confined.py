@@ -137,7 +137,7 @@ class Confined:
         spec["writable"] = [scratch, *own]
         spec["disk"] |= {"folders": [scratch, *own], "own": []}
         spec["readable"] = [*self._image.system, *_OF_THE_MACHINE, *([] if own else [workspace.path])]
-        spec["devices"] = list(_DEVICES)
+        spec["devices"] = [*_DEVICES, *(["/dev/tty"] if order.pty else [])]
         return spec
 
     async def _collect_ended(self) -> None:

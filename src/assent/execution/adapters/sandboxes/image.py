@@ -75,11 +75,25 @@ class Image:
         self.protected = [os.path.realpath(p) for p in protected]
         self.links = [(os.readlink(p), p) for p in _MERGED if os.path.islink(p)] + list(_STREAM_LINKS)
         self.landlock_abi = landlock.abi()
+        self.devices: list[str] = []
+        self.pipes: list[str] = []
 
     def showing(self, folder: Path) -> Image:
         """The same image with one more folder to read."""
         wider = copy.copy(self)
         wider.system = _without_nested([*self.system, str(folder)])
+        return wider
+
+    def speaking(self, folder: Path) -> Image:
+        """The same image with a folder of named pipes that can be written to; the folder itself stays read-only."""
+        wider = self.showing(folder)
+        wider.pipes = [*self.pipes, str(folder)]
+        return wider
+
+    def with_device(self, path: str) -> Image:
+        """The same image with one more device."""
+        wider = copy.copy(self)
+        wider.devices = [*self.devices, path]
         return wider
 
     def without(self, folders: Iterable[str]) -> Image:
@@ -148,7 +162,7 @@ class Image:
     def writable(self, order: ProcessOrder) -> list[str]:
         """The folders inside in which files may be made."""
         own = [os.path.normpath(order.workspace)] if order.workspace_writable else []
-        return [*_SCRATCH, *own]
+        return [*_SCRATCH, *own, *self.pipes]
 
     def _mounts(self, order: ProcessOrder, sources: dict[str, int], workspace: Workspace) -> list[Mount]:
         identity = (workspace.device, workspace.inode)
@@ -158,6 +172,7 @@ class Image:
             or (workspace.path, "path", workspace.path, order.workspace_writable, identity)
         )
         mounts += [(f"/dev/{name}", "device", f"/dev/{name}", True, None) for name in _devices(order)]
+        mounts += [(path, "device", path, True, None) for path in self.devices]
         mounts += [(place, "tmpfs", scratch_bytes(order.limits), True, None) for place in _SCRATCH]
         return sorted(mounts, key=lambda mount: mount[0].count("/"))
 

@@ -56,17 +56,31 @@ class Namespaces:
         """The running spawner's pid, or 0."""
         return self._spawner.pid if self._spawner is not None else 0
 
-    async def launch(self, order: ProcessOrder, streams: ProgramEnds, *, further: tuple[int, ...] = ()) -> Launch:
-        """See `Mechanism.launch`. `further` are descriptors for an interpreter besides its streams; they stay ours."""
-        workspace = await asyncio.to_thread(self._image.workspace, order)
+    async def launch(
+        self,
+        order: ProcessOrder,
+        streams: ProgramEnds,
+        *,
+        further: tuple[int, ...] = (),
+        image: Image | None = None,
+    ) -> Launch:
+        """See `Mechanism.launch`.
+
+        `further` are descriptors for an interpreter besides its streams; they stay ours. `image` is shown instead of
+        this node's, for this run.
+        """
+        shown = image or self._image
+        workspace = await asyncio.to_thread(shown.workspace, order)
         spawner = await self._running()
-        trees = await self._trees(spawner, order, workspace) if self._as_root else {}
+        trees = await self._trees(spawner, order, workspace, shown) if self._as_root else {}
         gate = Gate()
         try:
-            spec = self._image.specification(
+            spec = shown.specification(
                 order, uid=spawner.uid, gid=spawner.gid, sources=_positions(trees), workspace=workspace
             )
-            return await self._build(spawner, spec, trees=trees, gate=gate, streams=streams, further=further)
+            launch = await self._build(spawner, spec, trees=trees, gate=gate, streams=streams, further=further)
+            launch.details["image"] = shown
+            return launch
         except BaseException:
             gate.close()
             raise
@@ -77,8 +91,8 @@ class Namespaces:
         """See `Mechanism.attest`."""
         spawner = self._spawner
         seen = attest.Expected(
-            order=order, image=self._image, uid=spawner.uid if spawner else -1, own_namespaces=self._own_namespaces,
-            program_digest=self._program_digest,
+            order=order, image=launch.details["image"], uid=spawner.uid if spawner else -1,
+            own_namespaces=self._own_namespaces, program_digest=self._program_digest,
         )  # fmt: skip
         return Attestation(mechanism=NAME, properties=attest.sandbox(launch, seen))
 
@@ -118,10 +132,10 @@ class Namespaces:
         streams.handed_over()
         return await _at_the_gate(gate)
 
-    async def _trees(self, spawner: Spawner, order: ProcessOrder, workspace: Workspace) -> dict[str, int]:
+    async def _trees(self, spawner: Spawner, order: ProcessOrder, workspace: Workspace, image: Image) -> dict[str, int]:
         namespace = await self._id_map(spawner, (workspace.uid, workspace.gid))
         writable = order.workspace_writable
-        return _take_trees(self._image, workspace, namespace=namespace, writable=writable)  # a dozen quick calls
+        return _take_trees(image, workspace, namespace=namespace, writable=writable)  # a dozen quick calls
 
     async def _id_map(self, spawner: Spawner, owner: tuple[int, int]) -> int:
         async with self._mapping:

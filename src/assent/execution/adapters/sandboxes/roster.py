@@ -28,6 +28,7 @@ from assent.primitives.errors import AssentError, Unavailable
 
 RETRY_MS = 60_000
 REASON_CHARACTERS_MAX = 2000
+SLOW_WALL_MS = 600_000
 Attack = Callable[[Mechanism, ProcessOrder], Awaitable[Outcome]]
 
 
@@ -93,8 +94,11 @@ class Roster:
         return f"no sandbox here meets the floor `{floor.value}` ({why})"[:REASON_CHARACTERS_MAX]
 
     async def offers(self, *, fresh: bool) -> list[Offer]:
-        """Every mechanism, in the order of cost: what was read of it in the light of its own self-test, or why not."""
-        known = (self._known(name, entry, fresh=fresh) for name, entry in self._entries.items())
+        """Every mechanism, in the order of cost: what was read of it in the light of its own self-test, or why not.
+
+        A slow one is tried only when `fresh`, when it was before, or when it is the forced one.
+        """
+        known = (self._told(name, entry, fresh=fresh) for name, entry in self._entries.items())
         return list(await asyncio.gather(*known))
 
     async def selftest(self, *, fresh: bool) -> Report:
@@ -133,6 +137,12 @@ class Roster:
             if mechanism is not None:
                 await mechanism.close()
 
+    async def _told(self, name: str, entry: _Entry, *, fresh: bool) -> Offer:
+        wanted = fresh or self._forced is not None or entry.offer is not None
+        if WAYS[name].slow and not wanted and selftest.cached(self._state_dir, name) is None:
+            return await selection.untried(name, self._shared_image())
+        return await self._known(name, entry, fresh=fresh)
+
     async def _known(self, name: str, entry: _Entry, *, fresh: bool = False) -> Offer:
         async with entry.busy:
             stale = entry.mechanism is None and self._clock.now_ms() - entry.tried_ms >= RETRY_MS
@@ -162,6 +172,7 @@ class Roster:
                 lambda order: self._attack(mechanism, order), mechanism=mechanism.name, clock=self._clock,
                 victim_uid=mechanism.uid,
                 counts_strangers=WAYS[name].counts_strangers,
+                wall_ms=SLOW_WALL_MS if WAYS[name].slow else selftest.LIMITS.wall_ms,
             )  # fmt: skip
             selftest.keep(self._state_dir, report)
         return report
