@@ -92,7 +92,7 @@ def test_no_number_is_both_refused_and_needed_when_the_second_filter_is_made():
 
 def test_scratch_folder_is_gone_when_the_program_ended_however(lane, owned, marker):
     left = "mkdir -p $HOME/a/b; echo x > $HOME/a/b/c; chmod 0 $HOME; ln -s / $HOME/link; echo $HOME"
-    for script, limits in ((left, {}), (left + "; sleep 60", {"wall_ms": 300})):
+    for script, limits in ((left, {}), (left + "; sleep 60", {"wall_ms": 5_000})):
         outcome = run(lane, owned.order("sh", "-c", script, limits=limits))
         folder = outcome["value"]["stdout"].splitlines()[0]
         assert Path(folder).name.startswith("assent-scratch-")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from assent.execution.attestations import ConfinementClass
 from assent.execution.orders import ProcessOrder
 from assent.primitives.errors import Unavailable
 from tests.components import need
-from tests.execution.lane_world import processes_with
+from tests.execution.lane_world import USERS, processes_with, started_lane
 from tests.execution.sites import RealClock
 
 PATIENCE = {"wall_ms": 600_000, "memory_bytes_max": 134_217_728}  # an emulated processor on a busy machine
@@ -26,6 +27,15 @@ HERE = {"boot": "b-host", "release": "6.9", "missing": "none", "log": "other"}
 @pytest.fixture(scope="module")
 def machinery():
     need("qemu-system-x86", "busybox-static", "linux-image-amd64")
+
+
+@pytest.fixture
+def lane():
+    """Root's where root runs the tests: the harder of the two, and a guest takes its time."""
+    driver = started_lane(USERS[0])
+    yield driver
+    driver.end()
+    shutil.rmtree(driver.state_dir)
 
 
 def run(lane, order):

@@ -192,7 +192,7 @@ def keep(state_dir: Path, report: Report) -> None:
 class _Scene:
     """A folder with a canary beside the workspace, listeners that count, and a victim."""
 
-    def __init__(self, victim_uid: int, wall_ms: int) -> None:
+    def __init__(self, victim_uid: int, wall_ms: int = LIMITS.wall_ms) -> None:
         self._limits = msgspec.structs.replace(LIMITS, wall_ms=wall_ms)
         self.folder = Path(tempfile.mkdtemp(prefix="assent-selftest-")).resolve()
         self.marker = secrets.token_hex(12)
