@@ -3,6 +3,10 @@
 A reader stays registered while bytes flow, and one callback receives and sends at once: two system calls for a piece,
 no task switch. All pumps of a broker receive into one scratch buffer, since a callback runs alone; only what a slow
 sink does not take is copied, and then the source is left alone until it is gone. So a pump holds at most one piece.
+
+Tried beside it, between the same two processes: asyncio's streams move half as much for two to three times the
+processor time; `splice(2)` moves about a quarter more for two thirds of it, and was left for what it costs besides: a
+pipe for each direction, four more descriptors for each connection of each run.
 """
 
 from __future__ import annotations
