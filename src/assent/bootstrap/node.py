@@ -16,6 +16,7 @@ from assent.bootstrap.beyond import guests_of, targets_beyond
 from assent.bootstrap.descriptors import raise_open_files_limit
 from assent.bootstrap.keys import log_identity
 from assent.bootstrap.settings_targets import HubSettings, TargetSettings
+from assent.bootstrap.settings_web import WebSettings
 from assent.bootstrap.system import SystemClock, SystemEntropy
 from assent.execution.adapters.artefacts import ArtefactFolder
 from assent.execution.adapters.files import FileLane
@@ -30,6 +31,7 @@ from assent.execution.adapters.sse import SseLane
 from assent.execution.adapters.terminal import TerminalLane
 from assent.execution.adapters.wasm import WasmLane
 from assent.execution.adapters.websocket import WebSocketLane
+from assent.execution.adapters.wires.plans import RoadPlan
 from assent.execution.carry import Executor
 from assent.execution.grants import GrantGate
 from assent.execution.orders import (
@@ -95,6 +97,7 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     functions: tuple[Callable[..., Any], ...] = ()
     declared: tuple[TargetSettings, ...] = ()
     hub: HubSettings = HubSettings()
+    web: WebSettings = WebSettings()
 
     @property
     def offered(self) -> tuple[Operation, ...]:
@@ -151,7 +154,7 @@ async def open_node(
         fence = Fence(node=node_id, number=1)
         await store.apply(TakeLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS))
         seal = SealKey(entropy(32))
-        targets = own_targets(clock, entropy, data, lanes, blueprint.functions)
+        targets = own_targets(clock, entropy, data, lanes, blueprint.functions, web=blueprint.web)
         targets += targets_beyond(blueprint.declared, data=data, store=store, clock=clock)
         executor = Executor(targets=targets, gate=GrantGate(seal), clock=clock)
         node = _wire(
@@ -266,21 +269,25 @@ def own_targets(
     data: Path,
     lanes: Mapping[type, Lane] | None,
     functions: Iterable[Callable[..., Any]] = (),
+    *,
+    web: WebSettings | None = None,
 ) -> list[Target]:
     """This machine, with the lanes that are given or with all there are; `functions` are those of the host program."""
     if lanes is not None:
         return [LocalTarget(lanes=lanes, clock=clock)]
     artefacts = ArtefactFolder(data / "artefacts", entropy=entropy)
     process = ProcessLane(clock=clock, state_dir=data / "sandbox", artefacts=artefacts)
-    http = HttpLane(clock=clock, entropy=entropy, artefacts=artefacts)
+    web = web or WebSettings()
+    roads = RoadPlan(tls=web.tls, proxy=web.proxy)
+    http = HttpLane(clock=clock, entropy=entropy, artefacts=artefacts, tls=web.tls, proxy=web.proxy)
     own: dict[type, Lane] = {  # closed in this order: what is built on others first
         McpOrder: McpLane(clock=clock, entropy=entropy, process=process, http=http, artefacts=artefacts),
         RpcOrder: RpcLane(clock=clock, entropy=entropy, process=process, http=http, artefacts=artefacts),
         TerminalOrder: TerminalLane(clock=clock, process=process, artefacts=artefacts),
         ProcessOrder: process,
         HttpOrder: http,
-        SseOrder: SseLane(clock=clock, entropy=entropy, artefacts=artefacts),
-        WebSocketOrder: WebSocketLane(clock=clock, entropy=entropy, artefacts=artefacts),
+        SseOrder: SseLane(clock=clock, entropy=entropy, artefacts=artefacts, roads=roads),
+        WebSocketOrder: WebSocketLane(clock=clock, entropy=entropy, artefacts=artefacts, roads=roads),
         FileOrder: FileLane(clock=clock),
         FunctionOrder: FunctionLane(
             clock=clock,

@@ -6,6 +6,7 @@
     [services]  programs that do
     [targets]   where else things may run: hosts reached by SSH, and guest nodes
     [hub]       where guest nodes come in
+    [web]       how hosts are reached: proxy, authorities, client certificate
     [defaults]  as whom `assent do` asks
 
 What an agent may write and what binds it must lie apart: the workspace holds neither the policy, nor the connectors,
@@ -24,6 +25,7 @@ import msgspec
 
 from assent.bootstrap.settings_targets import ALL_KEYS, HUB_KEYS, HubSettings, TargetSettings, read_hub, read_targets
 from assent.bootstrap.settings_text import Document, near, quoted, read_document
+from assent.bootstrap.settings_web import WEB_KEYS, WebSettings, read_web
 from assent.policy.principals import KnownPrincipal, check_principal
 from assent.primitives.errors import Malformed, Refused
 from assent.primitives.ids import TenantId, tenant
@@ -50,6 +52,7 @@ KNOWN_KEYS: dict[str, tuple[str, ...]] = {
     "services": ("description", "roles"),
     "targets": ALL_KEYS,
     "hub": HUB_KEYS,
+    "web": WEB_KEYS,
     "defaults": ("as",),
 }
 
@@ -72,6 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     act_as: str
     targets: tuple[TargetSettings, ...] = ()
     hub: HubSettings = HubSettings()
+    web: WebSettings = WebSettings()
 
     def asking(self, name: str) -> tuple[str, tuple[str, ...]]:
         """The principal that asks as `name` (empty: the default), and the chain it acts for.
@@ -191,6 +195,7 @@ def blueprint(settings: Settings) -> Blueprint:
         principals=settings.principals,
         declared=settings.targets,
         hub=settings.hub,
+        web=settings.web,
         operations=ConnectorFolder(settings.connectors).operations(),
     )
 
@@ -212,6 +217,7 @@ def _judge(document: Document, file: Path, login: str) -> Settings:
         act_as=_act_as(document, principals, login),
         targets=read_targets(document, home=file.parent, workspace=folders["workspace"]),
         hub=read_hub(document),
+        web=read_web(document, home=file.parent, workspace=folders["workspace"]),
         **folders,
     )
 
