@@ -14,6 +14,7 @@ import pytest
 from assent.execution.obligations import Obligations
 from assent.execution.orders import Order
 from assent.ledger.connectors import BUILTIN, catalogue
+from assent.ledger.connectors.families.names import RESERVED_ARGUMENTS
 from assent.ledger.contracts import EffectClass, contract_digest, read_arguments
 from assent.ledger.operations import Judgement, Operation, Place
 from assent.primitives.canonical import canonical
@@ -112,3 +113,8 @@ def test_contract_digests_differ_when_contracts_do():
 if __name__ == "__main__":
     GOLDEN.parent.mkdir(exist_ok=True)
     GOLDEN.write_bytes(msgspec.json.format(msgspec.json.encode(digests()), indent=2) + b"\n")
+
+
+def test_no_builtin_operation_takes_an_argument_that_the_command_line_keeps_for_itself():
+    taken = {o.contract.name: {a.name for a in o.contract.arguments} & RESERVED_ARGUMENTS for o in BUILTIN}
+    assert not {name: found for name, found in taken.items() if found}
