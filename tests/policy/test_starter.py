@@ -67,6 +67,7 @@ def targets(operation: str) -> tuple[str, ...]:
     if operation == "jsonrpc.run":
         return SHELL_TARGETS
     named = {"files": FILE_TARGETS, "shell": SHELL_TARGETS, "python": ("1 + 1",), "wasm": FILE_TARGETS}
+    named["terminal"] = SHELL_TARGETS
     return named.get(operation.partition(".")[0], HTTP_TARGETS)
 
 
@@ -75,7 +76,7 @@ def arguments(operation: str, target: str) -> dict[str, Any]:
         return {"url": target, "method": "stop"}
     if operation == "jsonrpc.run":
         return {"argv": ["ls"], "cwd": target, "method": "stop"}
-    if operation.startswith("shell."):
+    if operation.startswith(("shell.", "terminal.")):
         return {"argv": ["ls"], "cwd": target}
     if operation.startswith("wasm."):
         return {"path": target, "module": "sha256:" + "0" * 64}
