@@ -16,6 +16,7 @@ from assent.ledger.connectors.families.admissions import admit
 from assent.ledger.connectors.families.documents import read_document
 from assent.ledger.connectors.families.entries import Draft, Source
 from assent.ledger.connectors.families.graphql import INTROSPECTION, read_graphql
+from assent.ledger.connectors.families.graphql_sdl import read_sdl
 from assent.ledger.operations import Operation, Place, reading_of
 from assent.primitives.canonical import canonical
 from assent.primitives.digests import digest
@@ -166,6 +167,49 @@ def test_hostile_schema_makes_nothing_that_is_not_a_name():
         assert "evil" not in entry.recipe.text  # type: ignore[union-attr]
         assert parse(entry.recipe.text).definitions  # type: ignore[union-attr]
     assert {out.what for out in draft.left_out} == {"query ok", "query Ok", "query deep", "query needs"}
+
+
+def test_schema_as_text_makes_what_its_introspection_makes():
+    written = read_graphql(read_sdl(SDL.encode()), name="shop", source=made().source, url=URL)
+    assert {e.name: e for e in written.entries} == {e.name: e for e in made().entries}
+
+
+RICH = """
+schema @x(a: [1, {b: "c"}]) { query: Root }
+\"\"\"A \\\"\"\" block
+  of text\"\"\"
+directive @x(a: Int = 3) repeatable on FIELD_DEFINITION | OBJECT
+interface Node @x { id: ID! }
+type Root implements & Node & Other @x {
+  id: ID!, "one" one(a: [Int!]! = [1, 2] @x): [Root!] @deprecated(reason: "old")
+}
+extend type Root { two: E }
+enum E { "first" A @x B } # a comment
+union U @x = | Root | Thing
+scalar Date
+type Thing { u: U }
+"""
+
+
+def test_schema_as_text_is_read_with_all_its_ornaments():
+    draft = read_graphql(read_sdl(RICH.encode()), name="shop", source=made().source, url=URL)
+    assert {e.name: e.recipe.text for e in draft.entries} == {  # type: ignore[union-attr]
+        "shop.id": "query { id }",
+        "shop.one": "query($a: [Int!]!) { one(a: $a) { id one { id one { id two } two } two } }",
+        "shop.two": "query { two }",
+    }
+    assert draft.entries[1].contract.arguments[0].required is False
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["type", "type A {", "type A { b }", "type A { b: [C }", "type A { b: " + "[" * 99, "query { a }", "type A @", '"',
+     "%", "type A { a(b: C = ): D }", "type A { a(b: C = {x: [", "directive @a", "union A = |", "enum A { 3 }", "\xff"],
+)  # fmt: skip
+def test_schema_as_text_that_is_broken_is_refused_with_its_line(text):
+    with pytest.raises(Malformed) as refused:
+        read_graphql(read_sdl(text.encode("latin-1")), name="shop", source=made().source, url=URL)
+    assert refused.value.code == "document_malformed"
 
 
 def test_introspection_query_is_valid_and_whole():

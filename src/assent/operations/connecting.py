@@ -28,6 +28,7 @@ from assent.ledger.connectors.families.command_line import read_command_line
 from assent.ledger.connectors.families.documents import read_document
 from assent.ledger.connectors.families.entries import Draft, Entry, LeftOut, Source
 from assent.ledger.connectors.families.graphql import read_graphql
+from assent.ledger.connectors.families.graphql_sdl import read_sdl
 from assent.ledger.connectors.families.mcp import read_mcp
 from assent.ledger.connectors.families.mcp_calls import McpServer
 from assent.ledger.connectors.families.names import check_connector, told
@@ -146,9 +147,12 @@ class Connecting:
         )
 
     def graphql(self, data: bytes, *, name: str, where: str, url: str, only: str = "") -> Proposal:
-        """Propose a connector of the result of a GraphQL introspection; its calls go to `url`. Raises as `openapi`."""
+        """Propose a connector of a GraphQL schema: the result of an introspection, or its text. Its calls go to `url`.
+
+        Raises as `openapi`.
+        """
         check_connector(name, taken=self._builtin)
-        document = read_document(data)
+        document = read_document(data) if data.lstrip()[:1] == b"{" else read_sdl(data)
         source = Source(where=_where(where), digest=digest(data))
         return self._propose(read_graphql(document, name=name, source=source, url=url, only=only))
 

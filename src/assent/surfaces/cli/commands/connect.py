@@ -80,8 +80,8 @@ async def graphql(
     Parameters
     ----------
     source
-        The server's URL, which is asked for its schema by a governed `http.introspect`; or a file with the result of an
-        introspection.
+        The server's URL, which is asked for its schema by a governed `http.introspect`; or a file: the result of an
+        introspection, or the schema in GraphQL's type system language.
     name
         What the connector is called: its operations are NAME.something.
     server
