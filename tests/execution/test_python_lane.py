@@ -373,6 +373,10 @@ def test_threads_are_waited_for_when_a_call_ends(world):
 
 def test_spare_serves_a_call_of_its_kind_and_only_for_the_same_folder():
     with python_world(spares_max=2) as world:
+        assert world.one("import os\n0").code == "ok"
+        assert world.run(world.lane.ready()) is None
+        assert world.lane._spares is not None
+        assert not world.lane._spares._building, "a call that is made once needs no spare"
         first = world.one("import os\n1")
         world.run(world.lane.ready())
         second = world.one("open('here', 'w').write('x')\n2")
@@ -387,6 +391,7 @@ def test_spare_serves_a_call_of_its_kind_and_only_for_the_same_folder():
 
 def test_nothing_is_left_when_the_lane_is_closed():
     with python_world(spares_max=2) as world:
+        world.one("1")
         world.one("1")
         world.one("1", session="s")
         world.run(world.lane.ready())

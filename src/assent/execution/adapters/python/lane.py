@@ -25,7 +25,7 @@ from assent.execution.adapters.python.planning import Plan, planned
 from assent.execution.adapters.python.sessions import SessionRules, Sessions, SessionStatus
 from assent.execution.adapters.python.spares import SPARES_MAX, Spares
 from assent.execution.adapters.sandboxes.brokering import brokered
-from assent.execution.adapters.sandboxes.endings import end_of
+from assent.execution.adapters.sandboxes.endings import UNPROVED, end_of
 from assent.execution.adapters.sandboxes.frames import NONCE_BYTES
 from assent.execution.adapters.sandboxes.image import Image
 from assent.execution.adapters.sandboxes.namespaces import NAME as MECHANISM
@@ -149,8 +149,11 @@ class PythonLane:
             )  # fmt: skip
             async with brokered(worker.launch, run.order.hosts, dialer=self._dialing, clock=self._clock) as broker:
                 said = await talk.run(plan.request, wall_left_ms=run.wall_left_ms(), last=True)
-        finally:
-            await held.end()  # the kill is sent before the first wait: no second cancellation can prevent it
+        except BaseException:
+            if not await held.end():  # the kill is sent before the first wait: no second cancellation can prevent it
+                return run.failed("death_unproved", UNPROVED)
+            raise
+        await held.end()
         spares.replenish(plan)
         report, alive = read_report(said.report), held.zygote.mechanism.alive
         end = end_of(said, talk, report, limits=run.order.limits, lasting=False, alive=alive)

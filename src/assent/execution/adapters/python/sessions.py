@@ -21,7 +21,7 @@ import msgspec
 
 from assent.execution.adapters.python.carried import Carried
 from assent.execution.adapters.python.planning import Plan
-from assent.execution.adapters.sandboxes.endings import end_of
+from assent.execution.adapters.sandboxes.endings import UNPROVED, end_of
 from assent.execution.adapters.sandboxes.frames import NONCE_BYTES
 from assent.execution.adapters.sandboxes.reports import read_report
 from assent.execution.adapters.sandboxes.talks import Said, Talk, proved_idle
@@ -217,9 +217,13 @@ class Sessions:
         except asyncio.CancelledError:
             if not worker.dead.done() and await self._proved_idle(session, run.order):
                 over = ""
+            if not await self._settle(session, over):
+                return run.failed("death_unproved", UNPROVED)
             raise
-        finally:
+        except BaseException:
             await self._settle(session, over)
+            raise
+        await self._settle(session, over)
         report = read_report(said.report)
         end = end_of(said, talk, report, limits=run.order.limits, lasting=True, alive=alive)
         told = {"name": run.order.session, "call": session.calls, "threads": session.tasks, "ended": over}
@@ -252,25 +256,26 @@ class Sessions:
             session.worker, nonce=self._entropy(NONCE_BYTES), tasks_max=session.tasks, wait_s=wait_s
         )
 
-    async def _settle(self, session: _Session, over: str) -> None:
-        """After a call: over, or idle until the next."""
+    async def _settle(self, session: _Session, over: str) -> bool:
+        """After a call: over, or idle until the next. False when it should be dead and that was not seen."""
         if over or session.worker is None:
-            await self._over(session, over)
-            return
+            return await self._over(session, over)
         if session.worker.dead.done():
             self._died(session)
-            return
+            return True
         session.worker.on_death = partial(self._died, session)
         session.idle = asyncio.get_running_loop().call_later(self._rules.idle_ms / 1000, partial(self._idled, session))
+        return True
 
-    async def _over(self, session: _Session, reason: str) -> None:
+    async def _over(self, session: _Session, reason: str) -> bool:
+        """End it; whether its death was seen."""
         self._forget(session, reason)
-        worker = session.worker
-        if worker is not None:
-            await worker.end()
-        if session.zygote is not None:
-            session.zygote.back()
-            session.zygote = None
+        try:
+            return session.worker is None or await session.worker.end()
+        finally:
+            if session.zygote is not None:
+                session.zygote.back()
+                session.zygote = None
 
     def _died(self, session: _Session) -> None:
         """Its interpreter died between two calls."""

@@ -1,8 +1,9 @@
 """Interpreters that wait at their gate for the next call: one for each kind of sandbox that was asked for lately.
 
-Building a sandbox costs more than the call, so after a call another one of its kind is built: the same workspace,
-access, limits and imports. It has run nothing and is read from outside when a call takes it, exactly as if it had been
-built then. A spare is used once, or ended when nobody came for it in time or its workspace is another folder by now.
+Building a sandbox costs more than the call, so after the second call of a kind (the same workspace, access, limits and
+imports) another one is built for the third, and so on. It has run nothing, and is read from outside when a call takes
+it, as if it had been built then. A spare is used once, or ended when nobody came for it in time or its workspace is
+another folder by now.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from assent.primitives.errors import AssentError
 
 SPARES_MAX = 4
 SPARE_IDLE_S = 120.0
+ASKED_MAX = 64  # kinds that are remembered
 _Kind = tuple[Digest, tuple[str, ...]]
 _Identity = tuple[int, int, int, int]
 
@@ -32,10 +34,10 @@ class Held:
     def __init__(self, zygote: Zygote, worker: Worker, folder: _Identity | None) -> None:
         self.zygote, self.worker, self.folder = zygote, worker, folder
 
-    async def end(self) -> None:
-        """End the worker, and give the zygote back."""
+    async def end(self) -> bool:
+        """End the worker, and give the zygote back; whether the proof of death came."""
         try:
-            await self.worker.end()
+            return await self.worker.end()
         finally:
             self.zygote.back()
 
@@ -46,6 +48,7 @@ class Spares:
     def __init__(self, *, zygotes: Zygotes, spares_max: int = SPARES_MAX, idle_s: float = SPARE_IDLE_S) -> None:
         self._zygotes, self._max, self._idle_s = zygotes, spares_max, idle_s
         self._building: dict[_Kind, asyncio.Task[Held]] = {}
+        self._asked: dict[_Kind, None] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
     async def taken(self, plan: Plan) -> Held:
@@ -70,9 +73,14 @@ class Spares:
         return held
 
     def replenish(self, plan: Plan) -> None:
-        """Begin to build the next of this kind, unless there is one."""
+        """Begin to build the next of this kind, unless there is one or nobody has asked for two of them."""
         kind = _kind(plan)
         if self._max == 0 or kind in self._building:
+            return
+        if kind not in self._asked:
+            self._asked[kind] = None
+            if len(self._asked) > ASKED_MAX:
+                del self._asked[next(iter(self._asked))]
             return
         while len(self._building) >= self._max:
             self._drop(self._building.pop(next(iter(self._building))))

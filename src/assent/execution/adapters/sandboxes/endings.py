@@ -13,6 +13,7 @@ from assent.execution.outcomes import Ending
 from assent.primitives.canonical import parse
 from assent.primitives.errors import Malformed
 
+UNPROVED = "the interpreter was killed but its end was not seen"
 _LIMIT_WORDS = {
     "wall": "wall_limit", "output": "output_limit", "cpu": "cpu_limit", "memory": "memory_limit", "disk": "disk_limit",
 }  # fmt: skip
@@ -76,7 +77,7 @@ def _verdict(
 ) -> tuple[Ending, str, str, str]:
     """Ending, code, limit and message."""
     if not said.dead and (not lasting or said.end is None):
-        return Ending.UNKNOWN, "death_unproved", said.limit, "the interpreter was killed but its end was not seen"
+        return Ending.UNKNOWN, "death_unproved", said.limit, UNPROVED
     if said.broken:
         return Ending.FAILED, "protocol_broken", "", f"the interpreter was ended, because it sent {said.broken}"
     limit = said.limit or report.get("tripped", "") or _limit_by_signal(report, limits)

@@ -125,6 +125,7 @@ class Interpreter:
     def serve(self, beats: int) -> NoReturn:
         """Answer frames until there are no more, and count in `beats` meanwhile, unless that is -1."""
         if beats >= 0:
+            os.pwrite(beats, (1).to_bytes(8, "little"), 0)  # now: the thread may come too late to show that it lives
             _thread.start_new_thread(_beat, (beats,))
             self._own_tasks = 2
         while True:
@@ -320,7 +321,7 @@ def _json(value: dict[str, Any]) -> bytes:
 
 def _beat(fd: int, write: Any = os.pwrite, sleep: Any = time.sleep) -> NoReturn:
     """Count in a place the supervisor reads: it stops while the interpreter lock is held, and when the process does."""
-    count = 0
+    count = 1
     while True:
         count += 1
         write(fd, count.to_bytes(8, "little"), 0)

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from assent.execution.adapters.sandboxes.attest import judged, namespace_facts
-from assent.execution.adapters.sandboxes.endings import End, end_of
+from assent.execution.adapters.sandboxes.endings import UNPROVED, End, end_of
 from assent.execution.adapters.sandboxes.frames import NONCE_BYTES
 from assent.execution.adapters.sandboxes.image import Image, check_order
 from assent.execution.adapters.sandboxes.namespaces import NAME as MECHANISM
@@ -179,8 +179,11 @@ class _Run:
                 self._went = True
                 talk = self._lane.talk(worker, self._order, self._on_event, self._steering)
                 said = await talk.run(self._request(program), wall_left_ms=self._wall_left_ms(), last=True)
-            finally:
-                await worker.end()
+            except BaseException:
+                if not await worker.end():
+                    return self.failed("death_unproved", UNPROVED)
+                raise
+            await worker.end()
         finally:
             zygote.back()
         report = read_report(said.report)
