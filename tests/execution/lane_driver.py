@@ -176,6 +176,21 @@ class Driver:
             found.append(msgspec.to_builtins(outcome))
         return found
 
+    async def cancelled_after(self, order: Any, floor: str, delays_ms: list[int]) -> Any:
+        """Carry an order again and again, each time given up after so long."""
+        ends = []
+        for delay_ms in delays_ms:
+            work = asyncio.ensure_future(
+                self.lane(None).carry(
+                    msgspec.convert(order, ProcessOrder), floor=ConfinementClass(floor), on_event=lambda _event: None
+                )
+            )
+            await asyncio.wait([work], timeout=delay_ms / 1000)
+            work.cancel()
+            await asyncio.wait([work])
+            ends.append("cancelled" if work.cancelled() else work.result().code)
+        return {"ends": ends}
+
     async def selftest(self, mechanism: str | None = None, fresh: bool = False) -> Any:
         report = await self.lane(mechanism).selftest(fresh=fresh)
         return {**msgspec.to_builtins(report), "held": report.held, "verdict": report.verdict}

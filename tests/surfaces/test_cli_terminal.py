@@ -239,3 +239,16 @@ def test_recording_is_refused_where_it_breaks_when_an_event_is_none(line):
 def test_output_is_calm_when_it_would_reach_beyond_the_screen(pieces, shown):
     calm = Calm()
     assert "".join(calm.text(piece) for piece in pieces) == shown
+
+
+@pytest.mark.slow
+def test_beginning_is_shown_and_the_rest_named_when_output_is_large(home, cli):
+    rules = home / "policy" / "starter.cedar"
+    rules.write_text(rules.read_text().replace('@output_kb("1024")', '@output_kb("8192")'))
+    assert cli("policy", "activate").code == 0
+    call = ("do", "shell.run", "--", "sh", "-c", "yes 0123456789 | head -c 3000000")
+    done = cli(call[0], call[1], "--json", *call[2:]).document
+    value = done["outcome"]["value"]["stdout"]
+    assert (value["bytes"], len(value["head"])) == (3_000_000, 1_048_576)
+    told = cli("explain", done["effect"]["id"]).out
+    assert f"which are in {value['artefact']}" in " ".join(told.split())

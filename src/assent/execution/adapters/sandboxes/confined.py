@@ -96,7 +96,7 @@ class Confined:
                           "writable": spec["writable"], "scratch": scratch}  # fmt: skip
         return launch
 
-    def attest(self, launch: Launch, order: ProcessOrder) -> Attestation:  # noqa: ARG002 - the launch has all of it
+    def attest(self, launch: Launch, order: ProcessOrder) -> Attestation:
         """See `Mechanism.attest`. What no one can read from outside was tried by the process itself: `probed`."""
         pid, told = str(launch.program_pid), launch.details
         status = attest.status_of(pid)
@@ -106,6 +106,8 @@ class Confined:
         properties["user"] = attest.plain_user(status, told["uid"])
         properties["limits"] = attest.limits(pid, told["limits"])
         properties["environment"] = attest.environment(pid)
+        if order.pty is not None:
+            properties["terminal"] = attest.terminal(pid)
         abi = self._image.landlock_abi
         writable = ", ".join(told["writable"])
         properties["files"] = _tried(

@@ -95,7 +95,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
 def outputs(value: Mapping[str, Any]) -> list[Output]:
     """What a result holds of what was asked for. A piece is a text, or `{"base64": …}` where it is not text; a file's
     own content stands at the top as `text` or `base64`."""
-    found = [_output(name, value[name]) for name in OUTPUTS if value.get(name)]
+    found = [_output(name, _head_of(value[name])) for name in OUTPUTS if value.get(name)]
     if "base64" in value:
         found.append(_output("content", {"base64": value["base64"]}))
     return [output for output in found if output is not None]
@@ -109,6 +109,9 @@ def tell_outputs(paper: Paper, value: Mapping[str, Any], *, indent: int = 2) -> 
             paper.line(Span(told, Tone.QUIET), indent=indent)
         else:
             paper.block(output.text, indent=indent)
+    for name in OUTPUTS:
+        if rest := _rest_of(value.get(name)):
+            paper.line(Span(f"{name}: {rest}", Tone.QUIET), indent=indent)
     for name, rows in value.items():
         if _is_table(rows):
             paper.line(Span(f"{name} ({len(rows)})", Tone.QUIET), indent=indent)
@@ -122,6 +125,19 @@ def value_rows(value: Mapping[str, Any]) -> list[tuple[str, Part | list[Part]]]:
         for name, found in value.items()
         if name not in (*OUTPUTS, "base64") and found not in (None, "", [], {}, False) and not _is_table(found)
     ]
+
+
+def _head_of(value: object) -> object:
+    """What stands in a result of an output that is too large for it: its beginning."""
+    return value["head"] if isinstance(value, dict) and "head" in value else value
+
+
+def _rest_of(value: object) -> str:
+    """Where all of such an output is; empty for one that is there whole."""
+    if not isinstance(value, dict) or "head" not in value:
+        return ""
+    kept = f"in {value['artefact']}" if "artefact" in value else f"not kept: {value.get('unkept', '')}"
+    return f"this is the beginning of {value.get('bytes')} bytes, which are {kept}"
 
 
 def _output(name: str, value: object) -> Output | None:
