@@ -144,12 +144,13 @@ async def test_listening_ends_well_after_its_time_and_when_the_asker_has_enough(
     )  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_idle_stream_is_the_end_and_a_comment_keeps_it_alive():
     async def silent(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(STREAM + b"data: a\n\n")
         await writer.drain()
         for _ in range(8 if asked.target == "/alive" else 0):
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.15)
             writer.write(b":\n")
             await writer.drain()
         if asked.target == "/alive":
@@ -158,7 +159,7 @@ async def test_idle_stream_is_the_end_and_a_comment_keeps_it_alive():
 
     async with Site(silent) as site:
         idle, _ = await heard(listen(site.port, idle_ms=200))
-        alive, _ = await heard(listen(site.port, path="/alive", idle_ms=200))
+        alive, _ = await heard(listen(site.port, path="/alive", idle_ms=900))
     assert (idle.ending, idle.code, idle.evidence.limit) == (Ending.FAILED, "idle_limit", "idle_ms")
     assert idle.value["received"] == 1
     assert (alive.code, alive.value["comments"]) == ("ok", 8)

@@ -237,6 +237,7 @@ async def test_endless_head_ends_at_a_limit(piece):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_server_that_falls_silent_is_idle_and_one_that_never_pongs_is_missed():
     async def silent(peer: Peer) -> None:
         await peer.agree()
@@ -248,7 +249,7 @@ async def test_server_that_falls_silent_is_idle_and_one_that_never_pongs_is_miss
     async with RawSite(silent) as site:
         idle, _ = await talked(talk(site.port, idle_ms=60))
         missed, _ = await talked(talk(site.port, ping_ms=20, pong_ms=40))
-        spoken, _ = await talked(talk(site.port, idle_ms=60, say=("x",)))
+        spoken, _ = await talked(talk(site.port, idle_ms=500, say=("x",)))
         wall, _ = await talked(talk(site.port, wall_ms=60))
     async with RawSite(never_agrees) as mute:
         handshake, _ = await talked(talk(mute.port, idle_ms=60, say=("x",)))
@@ -264,14 +265,19 @@ async def test_server_that_falls_silent_is_idle_and_one_that_never_pongs_is_miss
     (1, Ending.UNKNOWN, "close_unanswered"), (0, Ending.SUCCEEDED, "ok"),
 ])  # fmt: skip
 async def test_close_is_told_when_the_server_never_answers_it(said, ending, code):
+    heard = asyncio.Event()
+
     async def deaf(peer: Peer) -> None:
         await peer.agree()
+        if said:
+            await peer.read()
+        heard.set()
         await site.over.wait()
 
     async with RawSite(deaf) as site:
         steering = HeldSteering()
         work = asyncio.ensure_future(talked(talk(site.port, say=("x",) * said), steering))
-        await asyncio.sleep(0.1)
+        await heard.wait()
         steering.say(EndInput())
         outcome, _ = await work
     assert (outcome.ending, outcome.code) == (ending, code)
