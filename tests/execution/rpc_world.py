@@ -22,7 +22,7 @@ from tests.execution.sites import RealClock
 
 HERE = Path(__file__).parent
 NAMESPACED = ConfinementClass.NAMESPACED
-STATE = Path(tempfile.gettempdir()) / "assent-rpc-tests"
+STATE = Path(tempfile.gettempdir()) / f"assent-rpc-tests-{os.getuid()}"
 LIMITS = Limits(wall_ms=30_000, output_bytes_max=64 * 1_048_576, grace_ms=200)
 
 
