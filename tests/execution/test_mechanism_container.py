@@ -13,6 +13,7 @@ import pytest
 
 from assent.execution.adapters.process import ProcessLane
 from assent.execution.adapters.sandboxes import bundle, kernels, seccomp, syscalls
+from assent.execution.adapters.sandboxes.leftovers import HeldFolder
 from assent.execution.adapters.sandboxes.user_kernel import is_another_kernel
 from assent.execution.attestations import ConfinementClass
 from assent.execution.orders import ProcessOrder
@@ -70,7 +71,7 @@ def test_nothing_is_left_when_containers_ended(lane, owned, marker):
         run(lane, order)
         assert processes_with(marker) == []
     lane.ask(do="forget")
-    found = Path("/tmp").glob("assent-container-*/bundle/config.json")
+    found = Path("/tmp").glob("assent-container-*/*/bundle/config.json")
     assert not [path for path in found if str(owned.workspace) in path.read_text()]
 
 
@@ -82,6 +83,23 @@ def test_container_ends_when_its_supervisor_is_killed(mortal_lane, place, marker
     assert json.dumps(mortal_lane.answer())
     mortal_lane.kill()
     assert eventually(lambda: processes_with(marker) == [])
+
+
+def test_folder_goes_with_its_maker_and_not_before(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    held = HeldFolder("assent-x-")
+    (held.within() / "file").touch()
+    child = os.fork()
+    if child == 0:  # a node that is killed with its folder in use
+        HeldFolder("assent-x-")
+        os.kill(os.getpid(), 9)
+    os.waitpid(child, 0)
+    assert len(list(tmp_path.iterdir())) == 2
+    second = HeldFolder("assent-x-")
+    assert set(tmp_path.iterdir()) == {held.path, second.path}
+    for one in (held, second, held):
+        one.remove()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bundle_says_what_the_format_can_of_our_filter_when_it_is_written(tmp_path):

@@ -14,7 +14,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,6 +23,7 @@ import msgspec
 from assent.execution.adapters.sandboxes import attest, bundle, moving, seccomp
 from assent.execution.adapters.sandboxes.image import HOME, Image
 from assent.execution.adapters.sandboxes.launches import Launch
+from assent.execution.adapters.sandboxes.leftovers import HeldFolder
 from assent.execution.adapters.sandboxes.owners import NOBODY, interpreter_for, owner, reaches
 from assent.execution.adapters.sandboxes.spawner_client import python_command
 from assent.execution.adapters.sandboxes.staging import collect, start_stage
@@ -65,6 +65,7 @@ class Container:
         self._own_namespaces = attest.own_namespaces()
         self._program_digest = digest(seccomp.assemble())
         self._started: dict[subprocess.Popen[bytes], Path] = {}
+        self._base: HeldFolder | None = None
 
     @property
     def uid(self) -> int:
@@ -84,7 +85,9 @@ class Container:
         image, interpreter = self._seen_by(who)
         spec = image.specification(order, uid=0, gid=0, sources={}, workspace=workspace)
         spec["homes_inside"] = [(HOME, 0o700)]
-        folder = await asyncio.to_thread(_make_folder, who)
+        if self._base is None:
+            self._base = HeldFolder(f"assent-{self.name}-")
+        folder = await asyncio.to_thread(_make_folder, self._base, who)
         try:
             return await self._launch(folder, spec, streams, who, interpreter)
         except BaseException:
@@ -111,6 +114,9 @@ class Container:
         started, self._started = self._started, {}
         for process, folder in started.items():
             await _forget(process, folder)
+        base, self._base = self._base, None
+        if base is not None:
+            await asyncio.to_thread(base.remove)
 
     def _seen_by(self, who: tuple[int, int]) -> tuple[Image, str]:
         """What of the image that user can show, and the interpreter it can start."""
@@ -209,9 +215,9 @@ def runtime_state(launch: Launch) -> Property:
     return Property(value=f"{state.status}, pid {state.pid}", known=Known.OBSERVED if held else Known.ABSENT)
 
 
-def _make_folder(who: tuple[int, int]) -> Path:
+def _make_folder(base: HeldFolder, who: tuple[int, int]) -> Path:
     """Where one container's bundle and the runtime's state of it lie; only `who` can look into it."""
-    folder = Path(tempfile.mkdtemp(prefix="assent-container-")).resolve()
+    folder = base.within()
     for part in (folder / "bundle", folder / "state"):
         part.mkdir(mode=0o755)
     if os.geteuid() == 0:

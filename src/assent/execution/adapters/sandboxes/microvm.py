@@ -31,6 +31,7 @@ from assent.execution.adapters.sandboxes import guest_image, kernels, monitor
 from assent.execution.adapters.sandboxes.gate import settle
 from assent.execution.adapters.sandboxes.image import HOME, Image, folder_inside, resource_limits, scratch_bytes
 from assent.execution.adapters.sandboxes.launches import Launch
+from assent.execution.adapters.sandboxes.leftovers import HeldFolder
 from assent.execution.adapters.sandboxes.namespaces import Namespaces
 from assent.execution.adapters.sandboxes.spawner_client import python_command
 from assent.execution.adapters.sandboxes.streams import Streams
@@ -44,7 +45,7 @@ MACHINE = "qemu-system-x86_64"
 BOOT_WAIT_S = {"kvm": 8.0, "tcg": 120.0}
 KVM = "/dev/kvm"
 _PROCESSORS = {"kvm": ("-accel", "kvm", "-cpu", "host"), "tcg": ("-accel", "tcg,tb-size=128", "-cpu", "max")}
-_KERNEL, _INITIAL = "kernel", "initial"
+_BOOT, _KERNEL, _INITIAL = "boot", "kernel", "initial"
 _MIB = 1_048_576
 _KERNEL_MIB, _MONITOR_MIB = 160, 640  # what the guest's own kernel needs; what qemu needs beside the guest's memory
 _MONITOR_TASKS = 64
@@ -74,8 +75,7 @@ class Microvm:
             self._accelerators = ["kvm", "tcg"]
         self._host = Namespaces(image=image)
         self._preparing = asyncio.Lock()
-        self._boot_folder: Path | None = None
-        self._folders: set[Path] = set()
+        self._base: HeldFolder | None = None
 
     @property
     def uid(self) -> int:
@@ -96,8 +96,7 @@ class Microvm:
         if order.pty is not None or order.hosts:
             raise Unavailable("sandbox_failed", "a guest has neither a terminal nor a way to hosts")
         boot = await self._prepared()
-        folder = await asyncio.to_thread(_make_control)
-        self._folders.add(folder.parent)
+        folder = await asyncio.to_thread(_make_control, boot.parent)
         inner = _around(order, folder)
         launch = await self._host.launch(inner, streams, image=self._image.showing(boot).speaking(folder))
         try:
@@ -122,17 +121,18 @@ class Microvm:
     async def close(self) -> None:
         """End every guest and remove what was written for them."""
         await self._host.close()
-        folders, self._folders, self._boot_folder = self._folders, set(), None
-        for folder in folders:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        base, self._base = self._base, None
+        if base is not None:
+            await asyncio.to_thread(base.remove)
 
     async def _prepared(self) -> Path:
         """The folder with what every guest boots, made once."""
         async with self._preparing:
-            if self._boot_folder is None:
-                self._boot_folder = await asyncio.to_thread(_prepare, self._kernel)
-                self._folders.add(self._boot_folder.parent)
-            return self._boot_folder
+            if self._base is None:
+                base = HeldFolder("assent-guest-")
+                await asyncio.to_thread(_prepare, base.path / _BOOT, self._kernel)
+                self._base = base
+            return self._base.path / _BOOT
 
     async def _boot(self, launch: Launch, folder: Path, order: ProcessOrder, inner: ProcessOrder) -> Launch:
         around = self._host.attest(launch, inner)
@@ -219,19 +219,17 @@ def _around(order: ProcessOrder, folder: Path) -> ProcessOrder:
     return msgspec.structs.replace(order, argv=argv, env={}, cwd=".", limits=limits)
 
 
-def _prepare(kernel: guest_image.Kernel) -> Path:
-    """A folder with the kernel and the initial file system."""
-    folder = Path(tempfile.mkdtemp(prefix="assent-kernel-")).resolve() / "boot"
+def _prepare(folder: Path, kernel: guest_image.Kernel) -> None:
+    """Make `folder` with the kernel and the initial file system in it."""
     folder.mkdir(mode=0o755)
     (folder / _KERNEL).write_bytes(guest_image.unpacked(kernel))
     guest = str(Path(__file__).resolve().parent / "guest.py")
     (folder / _INITIAL).write_bytes(guest_image.archive(kernel, python=sys.executable, guest=guest))
-    return folder
 
 
-def _make_control() -> Path:
+def _make_control(base: Path) -> Path:
     """Two named pipes, in a folder that only this user, and the sandbox, can reach."""
-    folder = Path(tempfile.mkdtemp(prefix="assent-guest-")).resolve() / "control"
+    folder = Path(tempfile.mkdtemp(dir=base)) / "control"
     folder.mkdir(mode=0o755)
     for name in (monitor.HELLO, monitor.GO):
         os.mkfifo(folder / name)

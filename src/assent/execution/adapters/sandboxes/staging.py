@@ -74,8 +74,16 @@ async def start_stage(
         return Stage(process, gate, await _ready(process, gate))
     except BaseException:
         gate.close()
-        process.kill()
+        _discard(process)
         raise
+
+
+def _discard(process: subprocess.Popen[bytes]) -> None:
+    """End a stage that came to nothing, and leave neither a zombie nor a pipe. A kill is not waited for long."""
+    process.kill()
+    process.wait()
+    if process.stderr is not None:
+        process.stderr.close()
 
 
 async def collect(process: subprocess.Popen[bytes]) -> str:
