@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from assent.bootstrap.system import SystemClock
+from assent.bootstrap.system import SystemClock, SystemEntropy
+from assent.execution.adapters.artefacts import ArtefactFolder
 from assent.execution.adapters.ssh import Access, SshTarget
 from assent.execution.adapters.ssh.lane import SshLane
 from assent.execution.attestations import ConfinementClass, Known
@@ -120,6 +121,19 @@ def test_streams_stay_apart_and_are_digested(site):
     outcome = run(site.access, program("import sys; sys.stdout.write('out'); sys.stderr.write('err')"))
     assert (outcome.value["stdout"], outcome.value["stderr"]) == ("out", "err")
     assert set(outcome.evidence.digests) == {"stdout", "stderr"}
+
+
+def test_large_output_is_kept_as_an_artefact(site, tmp_path):
+    size = 3_000_000
+    order = program(
+        f"import os\nfor _ in range({size // 1000}): os.write(1, b'x' * 1000)", limits=Limits(output_bytes_max=size)
+    )
+    lane = SshLane(access=site.access, clock=CLOCK, artefacts=ArtefactFolder(tmp_path, entropy=SystemEntropy()))
+    outcome = asyncio.run(lane.carry(order, floor=FLOOR, on_event=lambda _event: None))
+    value = outcome.value["stdout"]
+    assert (outcome.code, value["bytes"], value["artefact"]) == ("ok", size, outcome.evidence.digests["stdout"])
+    name = value["artefact"].removeprefix("sha256:")
+    assert (tmp_path / name[:2] / name[2:]).stat().st_size == size
 
 
 def test_terminal_is_a_terminal_and_can_be_resized(site):

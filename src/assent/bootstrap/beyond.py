@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from assent.bootstrap.settings_targets import HubSettings, TargetSettings
+from assent.execution.adapters.artefacts import ArtefactFolder
 from assent.execution.adapters.guest import Authority, GuestTarget
 from assent.execution.adapters.ssh import Access, SshTarget
 from assent.execution.ports import Target
@@ -18,13 +19,13 @@ GUEST_KEYS = Path("keys", "guests")
 
 
 def targets_beyond(
-    declared: Iterable[TargetSettings], *, data: Path, store: SqliteLedger, clock: Clock
+    declared: Iterable[TargetSettings], *, data: Path, store: SqliteLedger, clock: Clock, entropy: Entropy
 ) -> list[Target]:
     """One target for each that is declared. Nothing is connected to before something is asked of it."""
     made: list[Target] = []
     for one in declared:
         if one.kind == "ssh":
-            made.append(_ssh(one, clock))
+            made.append(_ssh(one, clock, ArtefactFolder(data / "artefacts", entropy=entropy)))
         else:
             authority = Authority(data / GUEST_KEYS, clock=clock)
             made.append(
@@ -51,7 +52,7 @@ def guests_of(
     )
 
 
-def _ssh(one: TargetSettings, clock: Clock) -> SshTarget:
+def _ssh(one: TargetSettings, clock: Clock, artefacts: ArtefactFolder) -> SshTarget:
     access = Access(
         host=one.host,
         port=one.port,
@@ -60,4 +61,4 @@ def _ssh(one: TargetSettings, clock: Clock) -> SshTarget:
         known_hosts=one.known_hosts,
         workspace=one.workspace,
     )
-    return SshTarget(name=one.name, access=access, clock=clock)
+    return SshTarget(name=one.name, access=access, clock=clock, artefacts=artefacts)

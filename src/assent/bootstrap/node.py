@@ -155,7 +155,7 @@ async def open_node(
         await store.apply(TakeLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS))
         seal = SealKey(entropy(32))
         targets = own_targets(clock, entropy, data, lanes, blueprint.functions, web=blueprint.web)
-        targets += targets_beyond(blueprint.declared, data=data, store=store, clock=clock)
+        targets += targets_beyond(blueprint.declared, data=data, store=store, clock=clock, entropy=entropy)
         executor = Executor(targets=targets, gate=GrantGate(seal), clock=clock)
         node = _wire(
             blueprint,

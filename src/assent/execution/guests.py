@@ -125,6 +125,13 @@ class Hello(Frame, frozen=True, kw_only=True, tag="hello"):
     slots: int
 
 
+class Offers(Frame, frozen=True, kw_only=True, tag="offers"):
+    """What the guest offers was found out anew. Signed as in `Hello`."""
+
+    offers: bytes
+    signature: bytes
+
+
 class Welcome(Frame, frozen=True, kw_only=True, tag="welcome"):
     """Its fence, and for how long it may be silent."""
 
@@ -241,7 +248,7 @@ class Over(Frame, frozen=True, kw_only=True, tag="over"):
 
 
 FromNewcomer = Enrol | Hello
-FromGuest = Beat | Claim | Started | Piece | Copy | Ended
+FromGuest = Beat | Offers | Claim | Started | Piece | Copy | Ended
 FromHub = Enrolled | Welcome | Refusal | Beat | Waiting | Given | Recorded | Say | Credit | Cancel | Over
 FromAsker = Attend | Say | Credit | Cancel
 ToAsker = Refusal | Started | Piece | Over

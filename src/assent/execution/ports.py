@@ -142,6 +142,10 @@ class GuestBook(Protocol):
         """Renew the lease; whether it was still held. A lease that has lapsed is never renewed."""
         ...
 
+    async def describe(self, *, name: str, fence: int, offers: bytes, signature: bytes) -> None:
+        """Keep what the guest that has this fence found out about itself anew."""
+        ...
+
     async def leave(self, *, name: str, fence: int) -> None:
         """End the lease, and lose what the guest had under it."""
         ...

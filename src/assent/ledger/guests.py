@@ -53,6 +53,15 @@ class GuestBeats(Command, frozen=True, kw_only=True, gc=False):
     ttl_ms: int
 
 
+class DescribeGuest(Command, frozen=True, kw_only=True, gc=False):
+    """Keep what the guest that has this fence found out about itself anew."""
+
+    name: str
+    fence: int
+    offers: bytes
+    signature: bytes
+
+
 class GuestLeaves(Command, frozen=True, kw_only=True, gc=False):
     """End a guest's lease, and lose what it had under it."""
 

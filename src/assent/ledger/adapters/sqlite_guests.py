@@ -12,6 +12,7 @@ from assent.ledger.adapters.sqlite import SqliteLedger
 from assent.ledger.guests import (
     AdmitGuest,
     ClaimTicket,
+    DescribeGuest,
     EndTicket,
     ForsakeTicket,
     GuestArrives,
@@ -117,6 +118,14 @@ def _beat(connection: sqlite3.Connection, command: GuestBeats) -> bool:
     return connection.execute(sql, (command.ttl_ms, command.name, command.fence)).rowcount == 1
 
 
+def _describe(connection: sqlite3.Connection, command: DescribeGuest) -> None:
+    connection.execute(
+        "UPDATE guests SET offers = ?, signature = ?, described_at_ms = assent_now_ms() WHERE tenant = ''"
+        " AND name = ? AND fence = ? AND state = 'joined'",
+        (command.offers, command.signature, command.name, command.fence),
+    )
+
+
 def _leave(connection: sqlite3.Connection, command: GuestLeaves) -> None:
     connection.execute(
         "UPDATE guests SET lease_expires_at_ms = 0 WHERE tenant = '' AND name = ? AND fence = ?",
@@ -197,6 +206,7 @@ APPLIES: dict[type, Callable[[sqlite3.Connection, Any], Any]] = {
     RemoveGuest: _remove,
     GuestArrives: _arrive,
     GuestBeats: _beat,
+    DescribeGuest: _describe,
     GuestLeaves: _leave,
     WriteTicket: _write,
     ClaimTicket: _claim,
@@ -244,6 +254,10 @@ class SqliteGuests:
 
     async def beat(self, *, name: str, fence: int, ttl_ms: int) -> bool:
         return bool(await self._store.apply(GuestBeats(tenant=SYSTEM, name=name, fence=fence, ttl_ms=ttl_ms)))
+
+    async def describe(self, *, name: str, fence: int, offers: bytes, signature: bytes) -> None:
+        command = DescribeGuest(tenant=SYSTEM, name=name, fence=fence, offers=offers, signature=signature)
+        await self._store.apply(command)
 
     async def leave(self, *, name: str, fence: int) -> None:
         await self._store.apply(GuestLeaves(tenant=SYSTEM, name=name, fence=fence))

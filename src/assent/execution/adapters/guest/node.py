@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -27,6 +27,7 @@ from assent.execution.guests import (
     FromHub,
     Given,
     Hello,
+    Offers,
     Over,
     Recorded,
     Refusal,
@@ -35,6 +36,7 @@ from assent.execution.guests import (
     signed_offers,
 )
 from assent.execution.ports import Target
+from assent.execution.targets import DESCRIPTOR_TTL_MS
 from assent.primitives.clock import Clock
 from assent.primitives.ids import GrantId
 
@@ -42,6 +44,7 @@ SLOTS = 4
 WAITING_MAX = 1_000
 PAUSE_S, PAUSE_MAX_S = 0.5, 15.0
 BEATS_PER_LEASE = 4
+OFFERS_S = DESCRIPTOR_TTL_MS / 1000 / 2
 FINAL = ("version", "stranger")
 
 
@@ -79,10 +82,9 @@ class GuestNode:
 
     async def _served(self, peer: Peer) -> None:
         """One connection, from hello to its end. Raises Lost, _Served (it was welcome), Refused."""
-        descriptor = await self._target.describe()
-        offers = msgspec.json.encode(descriptor.offers)
+        found = await self._offers()
         hello = Hello(
-            version=VERSION, offers=offers, signature=self._membership.sign(signed_offers(offers)),
+            version=VERSION, offers=found.offers, signature=found.signature,
             lanes=tuple(self._target.lanes()), slots=SLOTS,
         )  # fmt: skip
         await peer.send(hello)
@@ -94,9 +96,14 @@ class GuestNode:
         self._tell(News(what="serving", guest=self._membership.name))
         connection = _Connection(peer, self._work, self._clock, lease_ms=answer.lease_ms, since_ns=asked_ns)
         try:
-            await connection.serve()
+            await connection.serve(lambda: self._offers(fresh=True))
         except Lost as lost:
             raise _Served(str(lost)) from lost
+
+    async def _offers(self, *, fresh: bool = False) -> Offers:
+        """What this guest finds of itself."""
+        offers = msgspec.json.encode((await self._target.describe(fresh=fresh)).offers)
+        return Offers(offers=offers, signature=self._membership.sign(signed_offers(offers)))
 
 
 class _Served(Exception):
@@ -112,13 +119,14 @@ class _Connection:
         self._waiting: deque[Claim] = deque(maxlen=WAITING_MAX)
         self._claimed: set[GrantId] = set()
 
-    async def serve(self) -> None:
+    async def serve(self, offers: Callable[[], Awaitable[Offers]]) -> None:
         """Raises Lost."""
         for owed in self._work.owed:
             await self._peer.send(owed)
         beating = asyncio.ensure_future(self._beat())  # noqa: TID251 (awaited below)
         hearing = asyncio.ensure_future(self._hear())  # noqa: TID251 (awaited below)
-        both = (beating, hearing)
+        offering = asyncio.ensure_future(self._offer(offers))  # noqa: TID251 (awaited below)
+        both = (beating, hearing, offering)
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -137,6 +145,11 @@ class _Connection:
                 raise Lost("the lease is over: the hub did not answer in time, or this guest was asleep")
             self._beaten_ns.append(now_ns)
             await self._peer.send(Beat())
+
+    async def _offer(self, offers: Callable[[], Awaitable[Offers]]) -> None:
+        while True:
+            await asyncio.sleep(OFFERS_S)
+            await self._peer.send(await offers())
 
     async def _hear(self) -> None:
         while True:

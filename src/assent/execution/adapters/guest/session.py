@@ -10,6 +10,7 @@ import msgspec
 from assent.execution.adapters.guest.wire import Lost, Peer
 from assent.execution.guests import (
     CREDIT_BYTES,
+    FIRST_FRAME_BYTES_MAX,
     PIECE_BYTES_MAX,
     Beat,
     Cancel,
@@ -19,6 +20,7 @@ from assent.execution.guests import (
     Ended,
     FromGuest,
     Given,
+    Offers,
     Over,
     Piece,
     Recorded,
@@ -75,6 +77,8 @@ class Session:
             match frame:
                 case Beat():
                     await self._beat(frame)
+                case Offers():
+                    await self._offers(frame)
                 case Claim():
                     await self._claim(frame)
                 case Started() | Piece():
@@ -108,6 +112,12 @@ class Session:
             await self._peer.send(Refusal(why="lease"))
             raise Lost("its lease was lost")
         await self._peer.send(beat)
+
+    async def _offers(self, frame: Offers) -> None:
+        """The asker checks the signature; here only the room they take is bounded."""
+        if len(frame.offers) > FIRST_FRAME_BYTES_MAX:
+            raise Lost("its offers are too large")
+        await self._book.describe(name=self._name, fence=self._fence, offers=frame.offers, signature=frame.signature)
 
     async def _claim(self, claim: Claim) -> None:
         won = await self._book.claim(claim.tenant, claim.ticket, guest=self._name, fence=self._fence)

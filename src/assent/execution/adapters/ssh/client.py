@@ -220,12 +220,19 @@ class Link:
                     os.kill(self._process.pid, signal.SIGKILL)
             await self._process.wait()
         await asyncio.wait([self._complaining])
+        self._transport.close()
+
+    @property
+    def _transport(self) -> asyncio.SubprocessTransport:
+        """The event loop's own handle, which `Process` does not offer."""
+        found: asyncio.SubprocessTransport = self._process._transport  # type: ignore[attr-defined]  # noqa: SLF001
+        return found
 
     def _out_of_the_way(self) -> None:
         """Whatever still comes is not read any more: a full pipe must not keep the client from ending."""
-        transport = self._process._transport.get_pipe_transport(1)  # type: ignore[attr-defined]  # noqa: SLF001
-        if transport is not None:
-            transport.close()
+        out = self._transport.get_pipe_transport(1)
+        if out is not None:
+            out.close()
 
     async def _listen(self) -> None:
         assert self._process.stderr is not None

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from typing import Any
 
 from assent.execution.attestations import Attestation, Known, Property
 from assent.execution.outcomes import Ending
-from assent.primitives.digests import Digest
 
 MECHANISM = "ssh"
 _LIMITS = {"wall": "wall_limit", "output": "output_limit", "cpu": "cpu_limit"}
@@ -18,32 +15,6 @@ _STEPS = {
     "privileges": "privileges cannot be given up",
     "session": "no session can be made",
 }
-
-
-class Output:
-    """What came on one stream: kept whole (the order's cap bounds it) and digested."""
-
-    def __init__(self) -> None:
-        self._kept = bytearray()
-        self._digest = hashlib.sha256()
-
-    def add(self, piece: bytes) -> None:
-        """Take one more piece."""
-        self._kept += piece
-        self._digest.update(piece)
-
-    @property
-    def digest(self) -> Digest:
-        """Over all that came."""
-        return Digest("sha256:" + self._digest.hexdigest())
-
-    @property
-    def value(self) -> Any:
-        """Text when it is UTF-8, else `{"base64": …}`."""
-        try:
-            return self._kept.decode()
-        except UnicodeDecodeError:
-            return {"base64": base64.b64encode(self._kept).decode("ascii")}
 
 
 def asserted(hello: dict[str, Any], read: dict[str, Any] | None) -> Attestation:

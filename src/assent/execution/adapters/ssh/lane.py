@@ -15,12 +15,13 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from assent.execution.adapters.sandboxes.image import check_order
+from assent.execution.adapters.sandboxes.keeping import Keeper
 from assent.execution.adapters.ssh.client import BEAT_S, Access, Link, Lost, Unusable, decoded
-from assent.execution.adapters.ssh.endings import Output, asserted, not_started, told
+from assent.execution.adapters.ssh.endings import asserted, not_started, told
 from assent.execution.attestations import Attestation, ConfinementClass
 from assent.execution.orders import Order, ProcessOrder
 from assent.execution.outcomes import Ending, Evidence, Outcome, StreamEvent
-from assent.execution.ports import OnEvent, Steering
+from assent.execution.ports import Artefacts, OnEvent, Steering
 from assent.execution.steering import Capabilities, EndInput, Input, Resize, Signal, Word
 from assent.primitives.clock import Clock
 from assent.primitives.errors import AssentError, InvariantBroken, Malformed
@@ -48,8 +49,10 @@ class SshLane:
         summary="one program on another machine; whatever is said of its confinement is asserted",
     )
 
-    def __init__(self, *, access: Access, clock: Clock, runs_max: int = RUNS_MAX) -> None:
-        self._access, self._clock = access, clock
+    def __init__(
+        self, *, access: Access, clock: Clock, artefacts: Artefacts | None = None, runs_max: int = RUNS_MAX
+    ) -> None:
+        self._access, self._clock, self._artefacts = access, clock, artefacts
         self._slots = asyncio.Semaphore(runs_max)
         self.load = 0
 
@@ -63,7 +66,7 @@ class SshLane:
         """
         if not isinstance(order, ProcessOrder):
             raise InvariantBroken("order_of_other_lane", f"the process lane was given a `{type(order).__name__}`")
-        run = _Run(order, self._access, self._clock)
+        run = _Run(order, self._access, self._clock, self._artefacts)
         self.load += 1
         try:
             _check(order)
@@ -74,6 +77,7 @@ class SshLane:
         except AssentError as error:
             return run.failed(error.code, str(error))
         finally:
+            run.close()
             self.load -= 1
 
     async def close(self) -> None:
@@ -94,10 +98,10 @@ def _check(order: ProcessOrder) -> None:
 class _Run:
     """One carry: the connection, what came over it, and how its end is told."""
 
-    def __init__(self, order: ProcessOrder, access: Access, clock: Clock) -> None:
+    def __init__(self, order: ProcessOrder, access: Access, clock: Clock, artefacts: Artefacts | None) -> None:
         self._order, self._access, self._clock = order, access, clock
         self._started_ms = clock.now_ms()
-        self._outputs = {name: Output() for name in _STREAMS.values()}
+        self._outputs = {name: Keeper(artefacts) for name in _STREAMS.values()}
         self._attestation = _NOTHING
         self._facts: dict[str, Any] = {"argv": list(order.argv), "env_names": sorted(order.env)}
         self._went = False
@@ -119,6 +123,11 @@ class _Run:
     def failed(self, code: str, message: str, *, ending: Ending = Ending.FAILED) -> Outcome:
         """Nothing of the order ran."""
         return self._outcome(ending, code, message, {})
+
+    def close(self) -> None:
+        """Drop what was not kept."""
+        for output in self._outputs.values():
+            output.close()
 
     async def _over(self, link: Link, floor: ConfinementClass, on_event: OnEvent, steering: Steering | None) -> Outcome:
         self._attestation = asserted(link.hello, None)
@@ -144,7 +153,7 @@ class _Run:
         try:
             wall_s = (self._order.limits.wall_ms + self._order.limits.grace_ms) / 1000 + WALL_SLACK_S
             async with asyncio.timeout(wall_s):
-                return self._ended(await asyncio.shield(hearing))
+                return await self._ended(await asyncio.shield(hearing))
         except TimeoutError:  # the far side should have ended it; the connection's end will
             return self._outcome(Ending.UNKNOWN, "connection_lost", "the far side did not end it in time", {})
         except asyncio.CancelledError:
@@ -162,7 +171,7 @@ class _Run:
         with contextlib.suppress(Lost, TimeoutError):
             async with asyncio.timeout(STOP_S):
                 await link.send(b"C")
-                outcome = self._ended(await asyncio.shield(hearing))
+                outcome = await self._ended(await asyncio.shield(hearing))
                 if outcome.ending is Ending.CANCELLED:
                     raise asyncio.CancelledError
                 return outcome
@@ -191,7 +200,7 @@ class _Run:
         allowed = piece[: self._left]  # the far side keeps to the limit; this side does not rely on that
         self._left -= len(allowed)
         if allowed:
-            self._outputs[stream].add(allowed)
+            self._outputs[stream].write(allowed)
             on_event(StreamEvent(stream=stream, data=allowed))
         if len(allowed) < len(piece):
             raise Lost
@@ -244,7 +253,9 @@ class _Run:
             "limits": {name: getattr(limits, name) for name in limits.__struct_fields__},
         }  # fmt: skip
 
-    def _ended(self, last: dict[str, Any]) -> Outcome:
+    async def _ended(self, last: dict[str, Any]) -> Outcome:
+        for output in self._outputs.values():
+            await output.keep()
         ending, code, limit, message = told(last, program=self._order.argv[0], cpu_s_max=self._order.limits.cpu_s_max)
         self._facts |= {"exit": last.get("exit"), "signal": last.get("signal"), "rusage": last.get("rusage") or {}}
         return self._outcome(ending, code, message, last, limit=limit)

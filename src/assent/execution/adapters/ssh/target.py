@@ -10,7 +10,7 @@ from assent.execution.adapters.ssh.endings import MECHANISM, asserted
 from assent.execution.adapters.ssh.lane import SshLane
 from assent.execution.grants import GrantBody
 from assent.execution.orders import Order, ProcessOrder
-from assent.execution.ports import Lane
+from assent.execution.ports import Artefacts, Lane
 from assent.execution.targets import Descriptor, Offer
 from assent.primitives.clock import Clock
 
@@ -21,10 +21,10 @@ UNUSABLE_TTL_MS = 15_000
 class SshTarget:
     """One host under the name that the settings give it. See `Target`."""
 
-    def __init__(self, *, name: str, access: Access, clock: Clock) -> None:
+    def __init__(self, *, name: str, access: Access, clock: Clock, artefacts: Artefacts | None = None) -> None:
         self.name = name
         self._access, self._clock = access, clock
-        self._lane = SshLane(access=access, clock=clock)
+        self._lane = SshLane(access=access, clock=clock, artefacts=artefacts)
         self._asking = asyncio.Lock()
         self._found: Descriptor | None = None
         self._good_until_ms = 0
