@@ -17,7 +17,7 @@ def sandbox(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sandbox")
 
     async def tested() -> None:
-        lane = ProcessLane(clock=CLOCK, state_dir=folder)
+        lane = ProcessLane(clock=CLOCK, state_dir=folder, mechanism="namespaces")
         await lane.selftest()
         await lane.close()
 

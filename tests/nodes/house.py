@@ -67,7 +67,7 @@ class House:
         home = self.folder / f"guest-{member.name}"
         (home / "workspace").mkdir(exist_ok=True)
         artefacts = ArtefactFolder(home / "artefacts", entropy=ENTROPY)
-        process = ProcessLane(clock=CLOCK, state_dir=self.sandbox, artefacts=artefacts)
+        process = ProcessLane(clock=CLOCK, state_dir=self.sandbox, artefacts=artefacts, mechanism="namespaces")
         target = LocalTarget(lanes={ProcessOrder: lane or process}, clock=CLOCK, probe=process.offers)
         spent = Spent(home / "spent", now_ms=CLOCK.now_ms())
         work = Work(
@@ -75,9 +75,10 @@ class House:
             artefact=artefacts.path, clock=CLOCK, tell=self.heard.append,
         )  # fmt: skip
         node = GuestNode(membership=member, target=target, work=work, clock=CLOCK, tell=self.heard.append)
+        before = await self.book.guest(member.name)
         serving = asyncio.ensure_future(node.serve(hub=self.address))
         try:
-            await self.until_alive(member.name)
+            await self.until_alive(member.name, but=before.fence if before else 0)
             yield work
         finally:
             serving.cancel()
@@ -88,9 +89,10 @@ class House:
             await process.close()
             spent.close()
 
-    async def until_alive(self, name: str) -> None:
+    async def until_alive(self, name: str, *, but: int) -> None:
+        """Wait until it serves under another fence than `but`."""
         async with asyncio.timeout(60):
-            while not (guest := await self.book.guest(name)) or not guest.alive:  # noqa: ASYNC110 (another process may be meant)
+            while not (guest := await self.book.guest(name)) or not guest.alive or guest.fence == but:  # noqa: ASYNC110 (a row)
                 await asyncio.sleep(0.02)
 
     def target(self, name: str = "lab", *, trusted: bool = False) -> GuestTarget:
