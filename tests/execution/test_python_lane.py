@@ -381,6 +381,7 @@ def test_spare_serves_a_call_of_its_kind_and_only_for_the_same_folder():
         world.run(world.lane.ready())
         second = world.one("open('here', 'w').write('x')\n2")
         assert (first.code, second.code, second.value["result"]) == ("ok", "ok", 2)
+        assert [one.evidence.facts["built_before"] for one in (first, second)] == [False, True]
         assert second.evidence.attestation.confinement is ConfinementClass.NAMESPACED
         world.run(world.lane.ready())
         world.workspace.rename(world.folder / "moved")

@@ -157,7 +157,11 @@ class PythonLane:
         spares.replenish(plan)
         report, alive = read_report(said.report), held.zygote.mechanism.alive
         end = end_of(said, talk, report, limits=run.order.limits, lasting=False, alive=alive)
-        facts = run.facts(worker, said, report) | ({"egress": broker.facts()} if broker is not None else {})
+        facts = (
+            run.facts(worker, said, report)
+            | {"built_before": held.waited}
+            | ({"egress": broker.facts()} if broker is not None else {})
+        )
         return run.outcome(end, talk=talk, facts=facts)
 
     def _dialing(self) -> Dialer:

@@ -29,10 +29,14 @@ _Identity = tuple[int, int, int, int]
 
 
 class Held:
-    """A worker at its gate, the zygote it came from, and the folder it shows (None: it was being exchanged)."""
+    """A worker at its gate, the zygote it came from, and the folder it shows (None: it was being exchanged).
+
+    `waited`: it was built before it was called for.
+    """
 
     def __init__(self, zygote: Zygote, worker: Worker, folder: _Identity | None) -> None:
         self.zygote, self.worker, self.folder = zygote, worker, folder
+        self.waited = False
 
     async def end(self) -> bool:
         """End the worker, and give the zygote back; whether the proof of death came."""
@@ -70,6 +74,7 @@ class Spares:
         if held.worker.dead.done() or _identity(plan.program.workspace) != held.folder:
             await held.end()
             return await self._built(plan)
+        held.waited = True
         return held
 
     def replenish(self, plan: Plan) -> None:

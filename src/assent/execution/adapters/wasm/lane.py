@@ -217,8 +217,7 @@ class _Run:
         }
         found = self._attestation
         self._attestation = Attestation(mechanism=found.mechanism, properties={**found.properties, **own})
-        if told["refused"]:
-            raise Refused(told["refused"], f"`{self._order.path[:200]}`: {told['message']}")
+        _check_module(told, self._order.path[:200])
         if not self._attestation.meets(self._floor):
             raise Refused("confinement_unmet", _shortfall(self._attestation, self._floor))
 
@@ -257,6 +256,26 @@ class _Run:
             ended_at_ms=self._lane.clock.now_ms(), limit=end.limit, digests=digests, facts=facts,
         )  # fmt: skip
         return Outcome(ending=end.ending, code=end.code, message=end.message, value=end.value, evidence=evidence)
+
+
+def _check_module(told: dict[str, Any], path: str) -> None:
+    """Whether the engine has taken the module.
+
+    Raises:
+        Refused: `module_missing`, `module_changed`, `module_malformed`, `import_refused`.
+    """
+    why = str(told["message"])
+    match told["refused"]:
+        case "":
+            return
+        case "module_missing":
+            raise Refused("module_missing", f"the module `{path}` cannot be read: {why}")
+        case "module_changed":
+            raise Refused("module_changed", f"the module `{path}` is not the one that was allowed: {why}")
+        case "import_refused":
+            raise Refused("import_refused", f"the module `{path}` was not granted what it needs: {why}")
+        case _:
+            raise Refused("module_malformed", f"the module `{path}` is none that can be run: {why}")
 
 
 def _as_module(end: End) -> End:
