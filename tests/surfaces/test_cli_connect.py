@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -338,6 +339,14 @@ def test_connector_that_cannot_be_written_leaves_the_old_one(
     assert "no space" in ran.err
     assert file.read_bytes() == before
     assert [path.name for path in file.parent.iterdir()] == ["pets.json"]
+
+
+@pytest.mark.usefixtures("written")
+def test_what_a_killed_process_left_is_in_nobodys_way(home: Path, cli: Cli, pets: str) -> None:
+    (home / "connectors").mkdir()
+    (home / "connectors" / f".pets.json.{os.getpid()}").write_text("{half")
+    assert connected(cli, pets, "--yes").code == 0
+    assert [path.name for path in (home / "connectors").iterdir()] == ["pets.json"]
 
 
 def test_operations_of_nobody_are_told_as_such(home: Path, cli: Cli) -> None:

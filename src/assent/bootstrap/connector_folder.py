@@ -60,6 +60,7 @@ class ConnectorFolder:
         fresh = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            fresh.unlink(missing_ok=True)  # left by a process of the same number that was killed here
             descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
             try:
                 with os.fdopen(descriptor, "wb") as file:
