@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from assent.execution.adapters.wires.wire import Wire
 
+_SLICE_BYTES = 8_192
 _AGAIN = frozenset({429, 502, 503, 504})
 _LOST = frozenset({"unreachable", "cut_short"})
 _OWN_CODES = frozenset({"unreachable", "artefact_failed", "idle_limit", "event_limit"})
@@ -243,7 +244,8 @@ async def _events(listening: Listening, decoder: Decoder, unpacker: Unpacker, pi
     """Hand up the events in `piece`; whether these are enough."""
     comments = decoder.comments
     try:
-        for plain in unpacker.unpack(piece):
+        for plain in _slices(unpacker, piece):
+            await asyncio.sleep(0)  # of tiny lines there are thousands in a piece: others on the loop get their turn
             for event in decoder.feed(plain):
                 line = listening.take(event)
                 listening.last_event_id = event.id
@@ -259,6 +261,11 @@ async def _events(listening: Listening, decoder: Decoder, unpacker: Unpacker, pi
         listening.last_event_id = decoder.last_event_id
         listening.retry_ms = decoder.retry_ms if decoder.retry_ms >= 0 else listening.retry_ms
     return False
+
+
+def _slices(unpacker: Unpacker, piece: bytes) -> Iterator[bytes]:
+    for plain in unpacker.unpack(piece):
+        yield from (plain[at : at + _SLICE_BYTES] for at in range(0, len(plain), _SLICE_BYTES))
 
 
 async def _kept(listening: Listening, judgement: Judgement) -> Judgement:

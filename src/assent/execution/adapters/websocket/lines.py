@@ -27,6 +27,7 @@ from assent.primitives.errors import Refused, Unavailable
 
 FRAGMENTS_MAX = 10_000
 _READ_BYTES = 65_536
+_SLICE_BYTES = 4_096  # of tiny frames there are thousands even in this: others on the loop get their turn in between
 _PING_BYTES = 8
 
 
@@ -180,10 +181,11 @@ class Line:
     async def _receive(self) -> None:
         with translated():
             data = await self._stream.read(_READ_BYTES)
-        if data:
-            self._protocol.receive_data(data)
-        else:
+        if not data:
             self._protocol.receive_eof()
+        for at in range(0, len(data), _SLICE_BYTES):
+            self._protocol.receive_data(data[at : at + _SLICE_BYTES])
+            await asyncio.sleep(0)
 
     async def _flush(self) -> None:
         async with self._writing:
