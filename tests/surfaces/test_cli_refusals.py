@@ -68,7 +68,8 @@ def words_of(name: str) -> tuple[str, ...]:
 
 
 def test_every_command_is_among_these() -> None:
-    assert set(WORDS) | {"init", "demo"} == {command.name for command in COMMANDS}
+    # Whatever is wrong, a terminal first needs a terminal, and a recording a file: they have tests of their own.
+    assert set(WORDS) | {"init", "demo", "terminal", "replay"} == {command.name for command in COMMANDS}
 
 
 def refused(cli: Cli, name: str, *, code: int, error: str) -> Ran:
