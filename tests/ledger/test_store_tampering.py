@@ -29,8 +29,8 @@ PROTECTED = (
 )  # fmt: skip
 # `leases` say who may act now: no entry records a heartbeat, and a forged one can stop a node or let another take over,
 # but it changes nothing that is recorded. `schema_migrations` is compared with the release at every opening.
-# `guests` and `guest_tickets` are who may carry orders and orders on their way: each ticket and each description carries
-# a signature of its own, which is checked where it is used, and what came of an order is an entry like any other.
+# `guests` and `guest_tickets` are who may carry orders, and orders on their way: each ticket and each description has a
+# signature of its own, which is checked where it is used, and what came of an order is an entry like any other.
 EXEMPT = ("leases", "schema_migrations", "guests", "guest_tickets")
 
 
