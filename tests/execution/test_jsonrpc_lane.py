@@ -183,7 +183,7 @@ async def test_cancelled_carry_leaves_no_program(here: World, marker):
 async def test_program_that_never_comes_is_failed_with_its_own_reason(here: World):
     absent = await carried(here.rpc, rpc(here.program("no-such-program"), *calls("x")))
     assert shown(absent) == (Ending.FAILED, "program_missing")
-    refused = await carried(here.rpc, rpc(here.peer("well"), *calls("x")), floor=ConfinementClass.MICROVM)
+    refused = await carried(here.rpc, rpc(here.peer("well"), *calls("x")), floor=ConfinementClass.BUILTIN)
     assert shown(refused) == (Ending.FAILED, "confinement_unmet")
     silent = await carried(here.rpc, rpc(here.program("true"), *calls("x")))
     assert silent.code == "peer_gone"

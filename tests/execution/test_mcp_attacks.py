@@ -275,9 +275,9 @@ async def test_sessions_are_bounded_the_idle_give_way_and_the_busy_do_not():
 
 async def test_session_in_a_weaker_place_does_not_serve_an_order_with_a_higher_floor(here: McpWorld):
     assert (await here.call(here.peer("well"), "do", DO, session="s")).code == "ok"
-    refused = await here.call(here.peer("well"), "do", DO, session="s", floor=ConfinementClass.MICROVM)
+    refused = await here.call(here.peer("well"), "do", DO, session="s", floor=ConfinementClass.BUILTIN)
     assert (refused.ending, refused.code) == (Ending.FAILED, "confinement_unmet")
-    fresh = await here.call(here.peer("well"), "do", DO, floor=ConfinementClass.MICROVM)
+    fresh = await here.call(here.peer("well"), "do", DO, floor=ConfinementClass.BUILTIN)
     assert (fresh.ending, fresh.code) == (Ending.FAILED, "confinement_unmet")
 
 

@@ -47,7 +47,7 @@ class TestGuestLane(LaneSuite):
                 deeds=lambda: len(list(workspace.glob("deed*"))),
                 running=lambda: len(processes_with(MARK)),
                 floor=FLOOR,
-                unmet=ConfinementClass.MICROVM,
+                unmet=ConfinementClass.BUILTIN,
                 endless=sh("echo begun; exec sleep 600"),
                 flood=sh(f"head -c {flood} /dev/zero", limits=Limits(output_bytes_max=flood * 2)),
                 flood_bytes=flood,
@@ -101,8 +101,8 @@ def test_guest_refuses_below_the_floor_that_is_asked_and_below_its_own(tmp_path,
     async def body() -> None:
         async with opened_house(tmp_path, sandbox=sandbox) as house:
             async with house.serving(await house.joined()):
-                asked = await house.carry(sh("touch ran"), trusted=True, floor=ConfinementClass.MICROVM)
-            async with house.serving(await house.joined(), least=ConfinementClass.MICROVM):
+                asked = await house.carry(sh("touch ran"), trusted=True, floor=ConfinementClass.BUILTIN)
+            async with house.serving(await house.joined(), least=ConfinementClass.BUILTIN):
                 own = await house.carry(sh("touch ran"))
         for outcome in (asked, own):
             assert (outcome.ending, outcome.code) == (Ending.FAILED, "confinement_unmet")
