@@ -16,8 +16,9 @@ from typing import Any
 import msgspec
 
 from assent.execution.adapters.http import HttpLane
+from assent.execution.adapters.jsonrpc.answers import Answers
 from assent.execution.adapters.jsonrpc.callers import Caller
-from assent.execution.adapters.jsonrpc.endings import Doubt, Said, bounded, check_peer, kept, outcome
+from assent.execution.adapters.jsonrpc.endings import Doubt, Said, bounded, check_peer, outcome
 from assent.execution.adapters.jsonrpc.links import Link, Trace
 from assent.execution.adapters.jsonrpc.programs import ProgramLink, program_order
 from assent.execution.adapters.jsonrpc.sites import SiteLink
@@ -83,6 +84,7 @@ class RpcLane:
         try:
             said = await run.speak(link, calls, on_event=on_event, steering=steering)
         except BaseException as error:
+            run.abandon()
             await run.give_up()
             await link.close(grace_ms=grace_ms)
             site_in_doubt = isinstance(link, SiteLink) and run.doubt.ending is Ending.UNKNOWN
@@ -113,9 +115,9 @@ class _Run:
     def __init__(self, order: RpcOrder, *, entropy: Entropy, artefacts: Artefacts | None) -> None:
         self.order = order
         self.doubt = Doubt()
-        self._entropy, self._artefacts = entropy, artefacts
+        self._entropy = entropy
         self._caller: Caller | None = None
-        self._answers: list[dict[str, Json]] = []
+        self._answers = Answers(artefacts)
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -151,6 +153,10 @@ class _Run:
         said = await bounded(spoken, limits=self.order.limits, doubt=self.doubt)
         return msgspec.structs.replace(said, value=self._value())
 
+    def abandon(self) -> None:
+        """Nobody waits for the answers any more."""
+        self._answers.abandon()
+
     async def give_up(self) -> None:
         """Tell the peer that nobody waits any more, where it knows how to be told."""
         caller, method = self._caller, self.order.cancel_method
@@ -165,11 +171,11 @@ class _Run:
             if call.notification:
                 await caller.tell(call.method, given, acts=True)
                 self.doubt.settled(acted=True)
-                self._answers.append({"method": call.method})
+                self._answers.add({"method": call.method})
                 continue
             answer = await caller.call(call.method, given, acts=True)
             self.doubt.settled(acted=answer.error is None)
-            self._answers.append(_shown(call, answer))
+            self._answers.add(_shown(call, answer))
             if answer.error is not None:
                 return self._refused(f"call {number} of {len(params)}, `{call.method}`, was answered with an error")
         return Said(ending=Ending.SUCCEEDED, code="ok")
@@ -185,7 +191,8 @@ class _Run:
             for call, answer in zip(calls, answers, strict=True)
         )
         self.doubt.settled(acted=acted)
-        self._answers = [_shown(call, answer) for call, answer in zip(calls, answers, strict=True)]
+        for call, answer in zip(calls, answers, strict=True):
+            self._answers.add(_shown(call, answer))
         wrong = sum(answer is not None and answer.error is not None for answer in answers)
         if wrong:
             return self._refused(f"{wrong} of the {len(calls)} calls were answered with an error")
@@ -197,9 +204,7 @@ class _Run:
         return Said(ending=self.doubt.ending, code="rpc_error", message=message)
 
     def _value(self) -> dict[str, Any]:
-        if not self._answers:
-            return {}
-        return {"answers": kept(list(self._answers), self._artefacts)}
+        return {"answers": self._answers.value()} if self._answers else {}
 
 
 def _shown(call: RpcCall, answer: Answered | None) -> dict[str, Json]:
