@@ -51,7 +51,7 @@ class LaneCase(msgspec.Struct, frozen=True, kw_only=True):
     malformed: Order
     deeds: Callable[[], int]
     running: Callable[[], int]
-    unmet: ConfinementClass | None = ConfinementClass.MICROVM
+    unmet: ConfinementClass | None = ConfinementClass.BUILTIN
     floor: ConfinementClass = _LOWEST
     endless: Order | None = None
     flood: Order | None = None
