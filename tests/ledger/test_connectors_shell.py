@@ -32,6 +32,7 @@ def test_shell_contract_leaves_confinement_to_policy_when_read():
         "argv": True,
         "cwd": False,
         "stdin": False,
+        "stdin_open": False,
         "env": False,
         "target": False,
         "wall_s": False,

@@ -70,6 +70,12 @@ class ShellRun:
                 bytes_max=PATH_BYTES_MAX,
             ),
             Argument(name="stdin", kind="text", help="the standard input", default="", bytes_max=STDIN_BYTES_MAX),
+            Argument(
+                name="stdin_open",
+                kind="boolean",
+                help="keep standard input open for what is said to the program while it runs",
+                default=False,
+            ),
             Argument(name="env", kind="map", help="environment variables", default={}, authority=True),
             Argument(
                 name="target",
@@ -115,6 +121,7 @@ class ShellRun:
             workspace=workspace_of(place),
             cwd=inside(given["cwd"], place),
             stdin=given["stdin"].encode(),
+            stdin_open=given["stdin_open"],
             env=dict(given["env"]),
             hosts=obligations.hosts,
             limits=limits_of(given, obligations.limits),
