@@ -216,9 +216,17 @@ class Twice(Server):
     """Answers each call twice."""
 
     def answer(self, call: Any) -> None:
-        super().answer(call)
-        if call["method"] == "tools/call":
-            say({"id": call["id"], "result": text("once more")})
+        if call["method"] != "tools/call":
+            super().answer(call)
+            return
+        self.called += 1
+        answers = (
+            {"jsonrpc": "2.0", "id": call["id"], "result": one} for one in (self.result(call), text("once more"))
+        )
+        sys.stdout.write(
+            "".join(json.dumps(one) + "\n" for one in answers)
+        )  # at once: both are there for the next call
+        sys.stdout.flush()
 
 
 class Floods(Server):

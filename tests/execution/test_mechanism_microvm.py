@@ -137,7 +137,7 @@ def test_kernel_is_refused_with_a_reason_when_it_lacks_what_a_guest_needs(tmp_pa
 
 @pytest.mark.slow
 def test_initial_file_system_is_an_archive_that_others_read(machinery, tmp_path):
-    made = guest_image.archive(guest_image.find_kernel(), python="/usr/bin/python3", guest="/x/guest.py")
+    made = guest_image.archive(guest_image.find_kernel(), python="/usr/bin/python3", guest="/x/guest.py", needed=["/x"])
     said = subprocess.run(["busybox", "cpio", "-t"], input=made, capture_output=True, check=True).stdout.decode()
     assert {"init", "bin/busybox", "modules", "proc"} <= set(said.split())
     assert b"/x/guest.py" in made

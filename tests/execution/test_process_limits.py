@@ -113,7 +113,7 @@ def test_most_that_was_seen_is_told_when_a_run_was_looked_at(lane, place):
 
 
 def test_looks_come_later_when_nothing_stirs_and_soon_again_when_something_does():
-    spec = {"memory_bytes_max": 1, "cpu_s_max": 10, "disk": {"folders": [], "own": [], "bytes_max": 1}}
+    spec = {"memory_bytes_max": 1, "cpu_s_max": 10**6, "disk": {"folders": [], "own": [], "bytes_max": 1}}
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as idle:
         assert idle.stdin is not None
         assert idle.stdout is not None

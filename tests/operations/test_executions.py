@@ -76,10 +76,15 @@ def test_output_is_held_while_nobody_takes_it_and_none_is_lost(stage):
     async def body(bench: Bench) -> None:
         run = started(bench)
         bench.executions.say(ACME, run.id, Input(data=b"flood"), fence=run.fence)
-        for _ in range(1_000):  # everything that can happen without a listener has its chance
-            await asyncio.sleep(0)
+        for _ in range(10_000):
+            if bench.executions.status(ACME, run.id).state is ExecutionState.HELD:
+                break
+            await asyncio.sleep(0.001)
         held = bench.executions.status(ACME, run.id)
         assert held.state is ExecutionState.HELD
+        for _ in range(1_000):  # everything that could still come without a listener has its chance
+            await asyncio.sleep(0)
+        assert bench.executions.status(ACME, run.id) == held
         assert held.output_bytes <= TAIL_BYTES + EchoLane.FLOOD_BYTES
         bench.executions.say(ACME, run.id, EndInput(), fence=run.fence)
         found = [event async for event in bench.executions.events(ACME, run.id)]

@@ -130,19 +130,36 @@ def test_terminal_is_lent_and_given_back_when_a_program_runs_in_it(sit, cli):
     assert "hello" in cli("replay", recording(person), "--dump").out
 
 
+OBEDIENT = """
+import os, sys
+print("size", os.get_terminal_size().columns, flush=True)
+for line in sys.stdin:
+    try:
+        if line == "wait\\n":
+            while os.get_terminal_size().columns != 132:
+                pass
+            print("now", os.get_terminal_size().columns, flush=True)
+        if line == "spin\\n":
+            print("spinning", flush=True)
+            while True:
+                pass
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+
+
 @pytest.mark.slow
 def test_keys_and_sizes_reach_the_program_when_it_runs(sit):
-    person = sit("terminal", "--", "python3", "-q")
-    person.sees(">>> ")
-    person.type("import os; print('size', os.get_terminal_size().columns)\r")
+    person = sit("terminal", "--", "python3", "-c", OBEDIENT)
     person.sees("size 100")
     person.resize(40, 132)
     os.killpg(person.process.pid, signal.SIGWINCH)
-    person.type("print('now', os.get_terminal_size().columns)\r")
+    person.type("wait\r")  # keys and sizes take ways of their own
     person.sees("now 132")
-    person.type("while True: pass\r\r")
+    person.type("spin\r")
+    person.sees("spinning")
     person.type("\x03")
-    person.sees("KeyboardInterrupt")
+    person.sees("interrupted")
     person.type("\x04")
     assert person.leaves() == 0
     assert person.restored

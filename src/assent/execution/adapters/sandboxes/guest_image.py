@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import lzma
 import os
+import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ import msgspec
 from assent.primitives.errors import Unavailable
 
 _XZ, _ELF = b"\xfd7zXZ\0", b"\x7fELF"
+_TMP = "/tmp/"  # noqa: S108 - in the guest, where it is a file system of its own
 _MODULES = ("virtio_pci", "virtio_console", "9p", "9pnet_virtio")
 _SCRIPT = """#!/bin/busybox sh
 B=/bin/busybox
@@ -29,7 +31,9 @@ $B mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=262144 root
 $B mount -t devtmpfs devices /host/dev
 $B mkdir -p /host/dev/shm
 $B mount -t proc proc /host/proc
+n=0; for d in {kept}; do n=$((n+1)); $B mkdir -p /kept/$n; $B mount -o bind /host$d /kept/$n; done
 $B mount -t tmpfs -o mode=1777 scratch /host/tmp
+n=0; for d in {kept}; do n=$((n+1)); $B mkdir -p /host$d; $B mount -o move /kept/$n /host$d; done
 $B mount -t tmpfs -o mode=1777 memory /host/dev/shm
 for word in $($B cat /proc/cmdline); do case $word in nonce=*) N=${{word#nonce=}};; esac; done
 exec $B chroot /host {python} -I -S -B {guest} $N </host/dev/null >/host/dev/null 2>&1
@@ -90,10 +94,16 @@ def busybox() -> str:
     return found
 
 
-def archive(kernel: Kernel, *, python: str, guest: str) -> bytes:
-    """The initial file system for `kernel`, which ends in `python` running `guest` beneath the shared root."""
+def archive(kernel: Kernel, *, python: str, guest: str, needed: Iterable[str]) -> bytes:
+    """The initial file system for `kernel`, which ends in `python` running `guest` beneath the shared root.
+
+    `needed` are the folders both are made of: those below /tmp are shown over the guest's own.
+    """
     names = [f"{at:02}-{Path(path).name.partition('.ko')[0]}.ko" for at, path in enumerate(kernel.modules)]
-    script = _SCRIPT.format(modules=" ".join(names), python=python, guest=guest).encode()
+    kept = " ".join(shlex.quote(path) for path in needed if path.startswith(_TMP))
+    script = _SCRIPT.format(
+        modules=" ".join(names), python=shlex.quote(python), guest=shlex.quote(guest), kept=kept
+    ).encode()
     entries = [(name, 0o040755, b"") for name in ("bin", "dev", "modules", "proc", "host")]
     entries += [("init", 0o100755, script), ("bin/busybox", 0o100755, Path(busybox()).read_bytes())]
     entries += [(f"modules/{name}", 0o100644, _module(path))

@@ -41,6 +41,7 @@ from assent.execution.orders import Limits, ProcessOrder
 from assent.primitives.errors import Unavailable
 
 NAME = "microvm"
+_HERE = str(Path(__file__).resolve().parent)
 MACHINE = "qemu-system-x86_64"
 BOOT_WAIT_S = {"kvm": 8.0, "tcg": 120.0}
 KVM = "/dev/kvm"
@@ -68,7 +69,7 @@ class Microvm:
         self._program = found
         self._kernel = guest_image.find_kernel()
         guest_image.busybox()
-        self._image = image.showing(Path(__file__).resolve().parent)
+        self._image = image.showing(Path(_HERE))
         self._accelerators = ["tcg"]
         if os.access(KVM, os.R_OK | os.W_OK) and os.geteuid() != 0:
             self._image = self._image.with_device(KVM)
@@ -130,7 +131,8 @@ class Microvm:
         async with self._preparing:
             if self._base is None:
                 base = HeldFolder("assent-guest-")
-                await asyncio.to_thread(_prepare, base.path / _BOOT, self._kernel)
+                needed = [*self._image.python_folders, _HERE]
+                await asyncio.to_thread(_prepare, base.path / _BOOT, self._kernel, needed)
                 self._base = base
             return self._base.path / _BOOT
 
@@ -219,12 +221,12 @@ def _around(order: ProcessOrder, folder: Path) -> ProcessOrder:
     return msgspec.structs.replace(order, argv=argv, env={}, cwd=".", limits=limits)
 
 
-def _prepare(folder: Path, kernel: guest_image.Kernel) -> None:
+def _prepare(folder: Path, kernel: guest_image.Kernel, needed: list[str]) -> None:
     """Make `folder` with the kernel and the initial file system in it."""
     folder.mkdir(mode=0o755)
     (folder / _KERNEL).write_bytes(guest_image.unpacked(kernel))
-    guest = str(Path(__file__).resolve().parent / "guest.py")
-    (folder / _INITIAL).write_bytes(guest_image.archive(kernel, python=sys.executable, guest=guest))
+    guest = f"{_HERE}/guest.py"
+    (folder / _INITIAL).write_bytes(guest_image.archive(kernel, python=sys.executable, guest=guest, needed=needed))
 
 
 def _make_control(base: Path) -> Path:
