@@ -4,7 +4,7 @@ Measured     one program, run confined by the process lane, reaches a server on 
              large body through a tunnel, makes many small keep-alive requests through a tunnel, and as many plain ones
              (absolute URL); and it sends a large body. It times itself; the broker serves in this process.
 Yardstick    the same program, run bare, straight to the same server. The arms take turns.
-Target       at least 80 MB/s through the broker, and at most 0.2 ms more for a request (issue: numbers).
+Target       at least 80 MB/s through the broker, and at most 0.2 ms more for a request.
 Repeat       python -m benchmarks.egress [--quick]
 """
 
