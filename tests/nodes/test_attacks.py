@@ -270,6 +270,8 @@ def test_end_of_a_ticket_that_is_somebody_elses_changes_nothing(in_house):
         standing = await house.book.standing(ACME, waiting.ticket)
         assert standing is not None
         assert standing.state is TicketState.CLAIMED
+        await asyncio.wait([asking], timeout=1)  # a false end would be heard by the asker within that
+        assert not asking.done()
         await peer.send(Ended(tenant=ACME, ticket=waiting.ticket, outcome=b"{}", signature=b"forged"))
         outcome = await asking
         assert (outcome.ending, outcome.code) == (Ending.UNKNOWN, "guest_unproved")

@@ -164,11 +164,12 @@ class Session:
             outcome=frame.outcome,
             signature=frame.signature,
         )
-        self._credit.pop(frame.ticket, None)
+        mine = self._credit.pop(frame.ticket, None) is not None
         if applied is False:
             await self._on_late(frame)
         self._tell(News(what="ended" if applied else "came_late", guest=self._name, ticket=frame.ticket))
-        self._over(frame.ticket)
+        if mine or applied:  # what another guest has is not over because this one says so
+            self._over(frame.ticket)
         await self._peer.send(Recorded(ticket=frame.ticket, applied=bool(applied)))
 
     def _over(self, ticket: GrantId) -> None:
