@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from assent.execution.attestations import ConfinementClass
 from assent.execution.obligations import Obligations, breach
 from assent.execution.orders import Limits, ProcessOrder
-from assent.ledger.connectors import shell
+from assent.ledger.connectors import programs, shell
 from assent.ledger.contracts import EffectClass, Idempotency
 from assent.ledger.operations import Facts, Judgement, Place
 from assent.primitives.errors import Malformed
@@ -124,7 +124,7 @@ def test_shell_plan_refuses_when_no_time_is_left(wall_s):
     [
         ({"argv": []}, "argv_malformed"),
         ({"argv": ["a", "b\0c"]}, "argv_malformed"),
-        ({"argv": ["a"] * (shell.ARGV_MAX + 1)}, "argv_malformed"),
+        ({"argv": ["a"] * (programs.ARGV_MAX + 1)}, "argv_malformed"),
         ({"argv": ["a", *["x" * 65_536] * 16]}, "argv_malformed"),
         ({"argv": [""]}, "path_malformed"),
         ({"argv": ["a\nb"]}, "path_malformed"),
@@ -140,11 +140,11 @@ def test_shell_plan_refuses_when_no_time_is_left(wall_s):
         ({"argv": ["a"], "env": {"": "x"}}, "env_malformed"),
         ({"argv": ["a"], "env": {"1A": "x"}}, "env_malformed"),
         ({"argv": ["a"], "env": {"A": "x\0"}}, "env_malformed"),
-        ({"argv": ["a"], "env": {f"A{n}": "" for n in range(shell.ENV_MAX + 1)}}, "env_malformed"),
+        ({"argv": ["a"], "env": {f"A{n}": "" for n in range(programs.ENV_MAX + 1)}}, "env_malformed"),
         ({"argv": "rm -rf /"}, "arguments_invalid"),
         ({"argv": ["a", 1]}, "arguments_invalid"),
         ({"argv": ["a"], "wall_s": True}, "arguments_invalid"),
-        ({"argv": ["a"], "stdin": "x" * (shell.STDIN_BYTES_MAX + 1)}, "arguments_invalid"),
+        ({"argv": ["a"], "stdin": "x" * (programs.STDIN_BYTES_MAX + 1)}, "arguments_invalid"),
         ({"command": "ls"}, "arguments_invalid"),
     ],
 )

@@ -16,8 +16,8 @@ from assent.execution.urls import parse_url
 from assent.ledger.connectors.families.graphql import INTROSPECTION
 from assent.ledger.connectors.families.made import Made
 from assent.ledger.connectors.http import URL_BYTES_MAX, host_port
-from assent.ledger.connectors.paths import PATH_BYTES_MAX, inside, locate, workspace_of
-from assent.ledger.connectors.shell import check_argv, judged_name, program_of
+from assent.ledger.connectors.paths import inside, locate, workspace_of
+from assent.ledger.connectors.programs import CWD, check_argv, judged_name, program_of
 from assent.ledger.contracts import Argument, EffectClass, Idempotency, OperationContract
 from assent.ledger.operations import Facts, Place
 from assent.primitives.canonical import canonical
@@ -145,14 +145,7 @@ DISCOVERY = (
                     required=True,
                     authority=True,
                 ),
-                Argument(
-                    name="cwd",
-                    kind="text",
-                    help="the folder to run in, relative to the workspace",
-                    default=".",
-                    authority=True,
-                    bytes_max=PATH_BYTES_MAX,
-                ),
+                CWD,
             ),
             floor=ConfinementClass.NAMESPACED,
         )

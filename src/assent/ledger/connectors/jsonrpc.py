@@ -17,10 +17,11 @@ from assent.execution.orders import HttpOrder, ProcessOrder, RpcCall, RpcOrder
 from assent.execution.rpc_messages import METHOD_CHARACTERS_MAX
 from assent.execution.urls import parse_url
 from assent.ledger.connectors.http import URL_BYTES_MAX, host_port
-from assent.ledger.connectors.paths import PATH_BYTES_MAX, escaped, inside, locate, workspace_of
-from assent.ledger.connectors.shell import check_argv, judged_name, program_of
+from assent.ledger.connectors.paths import escaped, inside, locate, workspace_of
+from assent.ledger.connectors.programs import ARGV, CWD, check_argv, judged_name, program_of
+from assent.ledger.connectors.unobserved import Unobserved
 from assent.ledger.contracts import Argument, EffectClass, Idempotency, OperationContract, read_arguments
-from assent.ledger.operations import Facts, Judgement, Place
+from assent.ledger.operations import Facts, Place
 from assent.primitives.canonical import canonical
 from assent.primitives.errors import Malformed
 
@@ -43,23 +44,10 @@ _PARAMS = Argument(
 )
 
 
-class _Rpc:
+class _Rpc(Unobserved):
     """What both have in common."""
 
     contract: OperationContract
-
-    def observation(self, arguments: dict[str, Any]) -> dict[str, Any] | None:  # noqa: ARG002 (the protocol's)
-        """None: what became of a call cannot be asked."""
-        return None
-
-    def judge(
-        self,
-        arguments: dict[str, Any],  # noqa: ARG002 (the protocol's)
-        observed_code: str,  # noqa: ARG002
-        observed: dict[str, Any],  # noqa: ARG002
-    ) -> Judgement:
-        """Always unclear."""
-        return Judgement.UNCLEAR
 
     def _given(self, arguments: dict[str, Any]) -> dict[str, Any]:
         given = read_arguments(self.contract, arguments)
@@ -132,21 +120,8 @@ class RpcProgram(_Rpc):
         effect=EffectClass.IRREVERSIBLE,
         idempotency=Idempotency.NONE,
         arguments=(
-            Argument(
-                name="argv",
-                kind="texts",
-                help="the program and its arguments, exactly; no shell reads them",
-                required=True,
-                authority=True,
-            ),
-            Argument(
-                name="cwd",
-                kind="text",
-                help="the folder to run in, relative to the workspace",
-                default=".",
-                authority=True,
-                bytes_max=PATH_BYTES_MAX,
-            ),
+            ARGV,
+            CWD,
             _METHOD,
             _PARAMS,
             Argument(

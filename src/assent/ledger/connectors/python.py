@@ -12,9 +12,10 @@ from assent.execution.attestations import ConfinementClass
 from assent.execution.obligations import Obligations
 from assent.execution.orders import PythonOrder
 from assent.ledger.connectors.paths import workspace_of
-from assent.ledger.connectors.shell import check_env, limits_of
+from assent.ledger.connectors.programs import ENV, WALL_S, check_env, limits_of
+from assent.ledger.connectors.unobserved import Unobserved
 from assent.ledger.contracts import Argument, EffectClass, Idempotency, OperationContract, read_arguments
-from assent.ledger.operations import Facts, Judgement, Place
+from assent.ledger.operations import Facts, Place
 from assent.primitives.canonical import canonical
 from assent.primitives.errors import Malformed
 
@@ -23,7 +24,7 @@ ARGUMENTS_BYTES_MAX = 1_048_576
 NAME_BYTES_MAX = 256
 
 
-class PythonRun:
+class PythonRun(Unobserved):
     """Run Python source to its end, or call a function of a session."""
 
     contract = OperationContract(
@@ -76,8 +77,8 @@ class PythonRun:
                 default=[],
                 bytes_max=NAME_BYTES_MAX,
             ),
-            Argument(name="env", kind="map", help="environment variables", default={}, authority=True),
-            Argument(name="wall_s", kind="integer", help="seconds to allow, if fewer than policy does"),
+            ENV,
+            WALL_S,
         ),
         floor=ConfinementClass.NAMESPACED,
     )
@@ -112,19 +113,6 @@ class PythonRun:
             env=dict(given["env"]),
             limits=limits_of(given, obligations.limits),
         )
-
-    def observation(self, arguments: dict[str, Any]) -> dict[str, Any] | None:  # noqa: ARG002 (the protocol's)
-        """None: what a program did cannot be told by looking."""
-        return None
-
-    def judge(
-        self,
-        arguments: dict[str, Any],  # noqa: ARG002 (the protocol's)
-        observed_code: str,  # noqa: ARG002
-        observed: dict[str, Any],  # noqa: ARG002
-    ) -> Judgement:
-        """Always unclear."""
-        return Judgement.UNCLEAR
 
     def _given(self, arguments: dict[str, Any]) -> dict[str, Any]:
         given = read_arguments(self.contract, arguments)

@@ -13,17 +13,18 @@ from typing import Any
 from assent.execution.attestations import ConfinementClass
 from assent.execution.obligations import Obligations
 from assent.execution.orders import ProcessOrder, Pty, TerminalOrder
-from assent.ledger.connectors.paths import PATH_BYTES_MAX, inside, locate, workspace_of
-from assent.ledger.connectors.shell import check_argv, judged_name, limits_of, program_of
+from assent.ledger.connectors.paths import inside, locate, workspace_of
+from assent.ledger.connectors.programs import ARGV, CWD, WALL_S, check_argv, judged_name, limits_of, program_of
+from assent.ledger.connectors.unobserved import Unobserved
 from assent.ledger.contracts import Argument, EffectClass, Idempotency, OperationContract, read_arguments
-from assent.ledger.operations import Facts, Judgement, Place
+from assent.ledger.operations import Facts, Place
 from assent.primitives.errors import Malformed
 
 ROWS_MAX = COLUMNS_MAX = 10_000
 TERM_BYTES_MAX = 64
 
 
-class TerminalOpen:
+class TerminalOpen(Unobserved):
     """Open a terminal for a person."""
 
     contract = OperationContract(
@@ -32,21 +33,8 @@ class TerminalOpen:
         effect=EffectClass.WRITE,
         idempotency=Idempotency.NONE,
         arguments=(
-            Argument(
-                name="argv",
-                kind="texts",
-                help="the program and its arguments, exactly; no shell reads them",
-                required=True,
-                authority=True,
-            ),
-            Argument(
-                name="cwd",
-                kind="text",
-                help="the folder to run in, relative to the workspace",
-                default=".",
-                authority=True,
-                bytes_max=PATH_BYTES_MAX,
-            ),
+            ARGV,
+            CWD,
             Argument(name="rows", kind="integer", help="the height in characters", default=24),
             Argument(name="columns", kind="integer", help="the width in characters", default=80),
             Argument(
@@ -57,7 +45,7 @@ class TerminalOpen:
                 bytes_max=TERM_BYTES_MAX,
             ),
             Argument(name="record_input", kind="boolean", help="record what is typed too, passwords included"),
-            Argument(name="wall_s", kind="integer", help="seconds to allow, if fewer than policy does"),
+            WALL_S,
         ),
         floor=ConfinementClass.LOCAL_WEAK,  # how it must be held is for policy to say, as for `shell.run`
     )
@@ -91,19 +79,6 @@ class TerminalOpen:
             limits=limits_of(given, obligations.limits),
         )
         return TerminalOrder(process=process, record_input=bool(given.get("record_input")))
-
-    def observation(self, arguments: dict[str, Any]) -> dict[str, Any] | None:  # noqa: ARG002 (the protocol's)
-        """None: what was done in a terminal cannot be told by looking."""
-        return None
-
-    def judge(
-        self,
-        arguments: dict[str, Any],  # noqa: ARG002 (the protocol's)
-        observed_code: str,  # noqa: ARG002
-        observed: dict[str, Any],  # noqa: ARG002
-    ) -> Judgement:
-        """Always unclear."""
-        return Judgement.UNCLEAR
 
     def _given(self, arguments: dict[str, Any]) -> dict[str, Any]:
         given = read_arguments(self.contract, arguments)

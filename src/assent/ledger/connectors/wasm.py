@@ -13,9 +13,10 @@ from assent.execution.attestations import ConfinementClass
 from assent.execution.obligations import Obligations
 from assent.execution.orders import WasmOrder
 from assent.ledger.connectors.paths import PATH_BYTES_MAX, escaped, inside, locate, workspace_of
-from assent.ledger.connectors.shell import STDIN_BYTES_MAX, limits_of
+from assent.ledger.connectors.programs import STDIN_BYTES_MAX, WALL_S, limits_of
+from assent.ledger.connectors.unobserved import Unobserved
 from assent.ledger.contracts import Argument, EffectClass, Idempotency, OperationContract, read_arguments
-from assent.ledger.operations import Facts, Judgement, Place
+from assent.ledger.operations import Facts, Place
 from assent.primitives.errors import Malformed
 
 FUEL = 1_000_000_000
@@ -24,7 +25,7 @@ _INTEGER = re.compile(r"-?[0-9]{1,20}\Z")
 _NAME_BYTES_MAX = 256
 
 
-class WasmRun:
+class WasmRun(Unobserved):
     """Run one module to its end."""
 
     contract = OperationContract(
@@ -84,7 +85,7 @@ class WasmRun:
             Argument(
                 name="fuel", kind="integer", help="how much it may compute, about one an instruction", default=FUEL
             ),
-            Argument(name="wall_s", kind="integer", help="seconds to allow, if fewer than policy does"),
+            WALL_S,
         ),
         floor=ConfinementClass.NAMESPACED,
     )
@@ -128,19 +129,6 @@ class WasmRun:
             fuel_max=given["fuel"],
             limits=limits_of(given, obligations.limits),
         )
-
-    def observation(self, arguments: dict[str, Any]) -> dict[str, Any] | None:  # noqa: ARG002 (the protocol's)
-        """None: what a module did cannot be told by looking."""
-        return None
-
-    def judge(
-        self,
-        arguments: dict[str, Any],  # noqa: ARG002 (the protocol's)
-        observed_code: str,  # noqa: ARG002
-        observed: dict[str, Any],  # noqa: ARG002
-    ) -> Judgement:
-        """Always unclear."""
-        return Judgement.UNCLEAR
 
 
 WASM = (WasmRun(),)

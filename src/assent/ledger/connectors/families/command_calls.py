@@ -17,7 +17,7 @@ from assent.execution.orders import Limits, ProcessOrder
 from assent.execution.outcomes import Ending, Outcome
 from assent.ledger.connectors.families.made import Made
 from assent.ledger.connectors.paths import inside, locate, workspace_of
-from assent.ledger.connectors.shell import check_argv, check_env, judged_name, program_of
+from assent.ledger.connectors.programs import check_argv, check_env, judged_name, program_of
 from assent.ledger.contracts import EffectClass, OperationContract
 from assent.ledger.operations import Facts, Place
 from assent.primitives.canonical import parse

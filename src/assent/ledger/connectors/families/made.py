@@ -5,31 +5,18 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from assent.ledger.connectors.unobserved import Unobserved
 from assent.ledger.contracts import OperationContract, read_arguments
-from assent.ledger.operations import Judgement
 from assent.primitives.errors import Malformed
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f]")
 
 
-class Made:
+class Made(Unobserved):
     """An operation that was made of a description."""
 
     def __init__(self, contract: OperationContract) -> None:
         self.contract = contract
-
-    def observation(self, arguments: dict[str, Any]) -> dict[str, Any] | None:  # noqa: ARG002 (the protocol's)
-        """None: a description does not say how to look."""
-        return None
-
-    def judge(
-        self,
-        arguments: dict[str, Any],  # noqa: ARG002 (the protocol's)
-        observed_code: str,  # noqa: ARG002
-        observed: dict[str, Any],  # noqa: ARG002
-    ) -> Judgement:
-        """Always unclear."""
-        return Judgement.UNCLEAR
 
     def given(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The arguments, read."""

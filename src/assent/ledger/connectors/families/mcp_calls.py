@@ -15,7 +15,7 @@ from assent.execution.orders import HttpOrder, McpOrder, ProcessOrder
 from assent.execution.urls import parse_url
 from assent.ledger.connectors.families.made import Made
 from assent.ledger.connectors.paths import inside, locate, workspace_of
-from assent.ledger.connectors.shell import check_argv, judged_name, program_of
+from assent.ledger.connectors.programs import check_argv, judged_name, program_of
 from assent.ledger.contracts import EffectClass, OperationContract
 from assent.ledger.operations import Facts, Place
 from assent.primitives.canonical import canonical
