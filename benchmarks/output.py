@@ -1,7 +1,8 @@
 """A large output through every lane: how much the memory of the node grows while it passes.
 
 Measured     the peak of resident memory while 100 MB come through a lane and are kept (as an artefact), less the peak
-             of the same lane while 1 MB did. Each lane in a process of its own, its source in another.
+             of the same lane while 1 MB did. Each lane in a process of its own, its source in another. An MCP server's
+             results are bounded one by one, so there it is a hundred calls of one session. SSH is a real sshd.
 Yardstick    the output itself: what memory would grow by if it were collected. The ratio is growth over output.
 Target       constant memory: ≤ 0.15 of the output (15 MB, a few buffers), for every lane that hands up output.
 Repeat       python -m benchmarks.output [--quick] [LANE …]
@@ -16,29 +17,37 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import msgspec
 
 from assent.bootstrap.node import own_targets
 from assent.bootstrap.system import SystemClock, SystemEntropy
+from assent.execution.adapters.artefacts import ArtefactFolder
+from assent.execution.adapters.ssh import SshTarget
 from assent.execution.attestations import ConfinementClass
+from assent.execution.mcp_tools import definition_digest
 from assent.execution.orders import (
     HttpOrder,
     Limits,
+    McpOrder,
     Order,
     ProcessOrder,
     PythonOrder,
     RpcCall,
     RpcOrder,
     SseOrder,
+    TerminalOrder,
+    WasmOrder,
     WebSocketOrder,
 )
 from assent.execution.outcomes import Ending, StreamEvent
 from assent.execution.ports import Target
+from assent.primitives.digests import digest
 from benchmarks.reporting import arguments, result
+from tests.execution.ssh_site import SshSite
 
 OUTPUT_BYTES = 100_000_000
 SMALL_BYTES = 1_000_000
@@ -90,9 +99,35 @@ for line in sys.stdin:
     if "id" in call:
         print(json.dumps({"jsonrpc": "2.0", "id": call["id"], "result": "x" * call["params"]["size"]}), flush=True)
 """
+_MCP = """
+import json, sys
+TOOL = {"name": "give", "description": "x", "inputSchema": {"type": "object"}}
+for line in sys.stdin:
+    call = json.loads(line)
+    if "id" not in call:
+        continue
+    results = {
+        "initialize": {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {}},
+        "tools/list": {"tools": [TOOL]},
+        "tools/call": {"content": [{"type": "text", "text": "x" * 1_000_000}]},
+    }
+    print(json.dumps({"jsonrpc": "2.0", "id": call["id"], "result": results.get(call["method"], {})}), flush=True)
+"""
+_TOOL = {"name": "give", "description": "x", "inputSchema": {"type": "object"}}
+_WASM = """
+(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 2)
+  (func (export "give") (param $left i32)
+    (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.const 50000))
+    (loop $again
+      (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))
+      (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+      (br_if $again (i32.gt_s (local.get $left) (i32.const 0))))))
+"""
 _FLOOD = "import sys\nfor _ in range({size} // 50000): sys.stdout.write('x' * 50000)\n"
 
-Make = Callable[[str, int, int], Order]
+Make = Callable[[str, int, int], Order | Sequence[Order]]
 
 
 def _process(workspace: str, size: int, _port: int) -> Order:
@@ -123,6 +158,28 @@ def _jsonrpc(workspace: str, size: int, _port: int) -> Order:
     return RpcOrder(peer=peer, calls=(call,) * (size // SMALL_BYTES), limits=LIMITS)
 
 
+def _terminal(workspace: str, size: int, _port: int) -> Order:
+    argv = ("sh", "-c", f"head -c {size} /dev/zero | tr '\\0' x")
+    return TerminalOrder(process=ProcessOrder(argv=argv, workspace=workspace, limits=LIMITS))
+
+
+def _wasm(workspace: str, size: int, _port: int) -> Order:
+    import wasmtime
+
+    module = wasmtime.wat2wasm(_WASM)
+    Path(workspace, "give.wasm").write_bytes(module)
+    return WasmOrder(
+        workspace=workspace, path="give.wasm", module=digest(bytes(module)), function="give",
+        arguments=(size // _PIECE,), imports=("wasi_snapshot_preview1",), limits=LIMITS,
+    )  # fmt: skip
+
+
+def _mcp(workspace: str, size: int, _port: int) -> Sequence[Order]:
+    peer = ProcessOrder(argv=("python3", "-c", _MCP), workspace=workspace)
+    call = McpOrder(peer=peer, tool="give", definition=definition_digest(_TOOL), session="s", limits=LIMITS)
+    return (call,) * (size // SMALL_BYTES)
+
+
 LANES: dict[str, tuple[Make, str]] = {
     "process": (_process, ""),
     "python": (_python, ""),
@@ -130,6 +187,10 @@ LANES: dict[str, tuple[Make, str]] = {
     "sse": (_sse, _HTTP),
     "websocket": (_websocket, _WEBSOCKET),
     "jsonrpc": (_jsonrpc, ""),
+    "mcp": (_mcp, ""),
+    "terminal": (_terminal, ""),
+    "wasm": (_wasm, ""),
+    "ssh": (_process, ""),
 }
 
 
@@ -168,29 +229,45 @@ async def _measured(name: str, size: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="assent-bench-") as made:
         workspace = os.path.join(made, "workspace")  # noqa: PTH118
         os.mkdir(workspace)  # noqa: PTH102
-        (target,) = own_targets(SystemClock(), SystemEntropy(), Path(made, "data"), None)
-        async with _serving(source) as port:
-            small, _ = await _peak(target, make(workspace, SMALL_BYTES, port))
-            large, seconds = await _peak(target, make(workspace, size, port))
-        await target.close()
+        with _target(name, Path(made, "data")) as target:
+            async with _serving(source) as port:
+                small, _ = await _peak(target, make(workspace, SMALL_BYTES, port))
+                large, seconds = await _peak(target, make(workspace, size, port))
+            await target.close()
     return {"grown_bytes": max(0, large - small), "output_bytes": size, "seconds": seconds}
 
 
-async def _peak(target: Target, order: Order) -> tuple[int, float]:
-    """The peak of this process's memory while `order` is carried, and how long that took."""
-    lane = target.lane(order)
-    assert lane is not None
+@contextmanager
+def _target(name: str, data: Path) -> Iterator[Target]:
+    """This machine with all its lanes; for `ssh` a host that is this machine too."""
+    if name != "ssh":
+        yield own_targets(SystemClock(), SystemEntropy(), data, None)[0]
+        return
+    site = SshSite()
+    try:
+        artefacts = ArtefactFolder(data, entropy=SystemEntropy())
+        yield SshTarget(name="ssh", access=site.access, clock=SystemClock(), artefacts=artefacts)
+    finally:
+        site.close()
+
+
+async def _peak(target: Target, orders: Order | Sequence[Order]) -> tuple[int, float]:
+    """The peak of this process's memory while `orders` are carried, and how long that took."""
+    floor = ConfinementClass.REMOTE_ASSERTED if target.name == "ssh" else ConfinementClass.NAMESPACED
     _peak_kb(anew=True)
-    began_s, came = time.perf_counter(), 0
-
-    def hear(event: StreamEvent) -> None:
-        nonlocal came
-        came += len(event.data)
-
-    outcome = await lane.carry(order, floor=ConfinementClass.NAMESPACED, on_event=hear)
-    if outcome.ending is not Ending.SUCCEEDED:
-        raise SystemExit(f"{outcome.code}: {outcome.message}\n{msgspec.json.encode(outcome.evidence.facts)[:2000]!r}")
+    began_s = time.perf_counter()
+    for order in orders if isinstance(orders, Sequence) else (orders,):
+        lane = target.lane(order)
+        assert lane is not None
+        outcome = await lane.carry(order, floor=floor, on_event=_forget)
+        if outcome.ending is not Ending.SUCCEEDED:
+            facts = msgspec.json.encode(outcome.evidence.facts)[:2000]
+            raise SystemExit(f"{outcome.code}: {outcome.message}\n{facts!r}")
     return _peak_kb() * 1024, time.perf_counter() - began_s
+
+
+def _forget(_: StreamEvent) -> None:
+    return None
 
 
 def _peak_kb(*, anew: bool = False) -> int:
