@@ -17,10 +17,14 @@ wrong FAILED makes somebody send an order twice.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import msgspec
 
+from assent.execution.attestations import Attestation, Known, Property
 from assent.execution.headers import SAFE_METHODS
-from assent.execution.outcomes import Ending
+from assent.execution.outcomes import Ending, Evidence, Outcome
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEPS_METHOD = frozenset({307, 308})
@@ -53,6 +57,23 @@ class Hop(msgspec.Struct, kw_only=True):
     status: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+
+
+def reached(mechanism: str, hops: Iterable[Hop]) -> Attestation:
+    """What is known of an exchange's reach: no foreign code ran, and these are the addresses that were dialled."""
+    dialled = ", ".join(dict.fromkeys(hop.address for hop in hops if hop.address)) or "none"
+    properties = {
+        "egress": Property(value="allow-list by name and address, content not inspected", known=Known.OBSERVED),
+        "addresses": Property(value=dialled, known=Known.OBSERVED),
+    }
+    return Attestation(mechanism=mechanism, properties=properties, builtin=True)
+
+
+def concluded(judgement: Judgement, *, value: dict[str, Any], evidence: Evidence) -> Outcome:
+    """The outcome that a judgement is."""
+    return Outcome(
+        ending=judgement.ending, code=judgement.code, message=judgement.message, value=value, evidence=evidence
+    )
 
 
 def judge_answer(*, method: str, status: int, retry_after: bool, acted: bool) -> Judgement:

@@ -9,8 +9,7 @@ import msgspec
 from assent.execution import headers, retries
 from assent.execution.adapters.http.trips import OnHead, Trip
 from assent.execution.adapters.http.uploads import UploadFile
-from assent.execution.attestations import Attestation, Known, Property
-from assent.execution.exchanges import Judgement
+from assent.execution.exchanges import Judgement, concluded, reached
 from assent.execution.orders import HttpOrder
 from assent.execution.outcomes import Ending, Evidence, Outcome
 from assent.execution.ports import Artefacts
@@ -96,12 +95,8 @@ class Journey:
 
     def outcome(self, judgement: Judgement) -> Outcome:
         """The end of it all."""
-        return Outcome(
-            ending=judgement.ending,
-            code=judgement.code,
-            message=judgement.message,
-            value=self._value(whole=judgement.code in _SHOWN_CODES),
-            evidence=self._evidence(judgement),
+        return concluded(
+            judgement, value=self._value(whole=judgement.code in _SHOWN_CODES), evidence=self._evidence(judgement)
         )
 
     def _value(self, *, whole: bool) -> dict[str, Any]:
@@ -121,14 +116,9 @@ class Journey:
             digests = {"request_body": self.upload.sent} if self.upload.sent else {}
         if self.trip.status:
             digests["response_body"] = self.taken.digest
-        dialled = ", ".join(hop.address for hop in self._hops if hop.address) or "none"
-        properties = {
-            "egress": Property(value="allow-list by name and address, content not inspected", known=Known.OBSERVED),
-            "addresses": Property(value=dialled, known=Known.OBSERVED),
-        }
         return Evidence(
             lane="http",
-            attestation=Attestation(mechanism="assent-http", properties=properties, builtin=True),
+            attestation=reached("assent-http", self._hops),
             started_at_ms=self._started_at_ms,
             ended_at_ms=self._clock.now_ms(),
             limit=judgement.limit,

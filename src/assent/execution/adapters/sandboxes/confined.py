@@ -24,7 +24,7 @@ from typing import Any
 from assent.execution.adapters.sandboxes import attest, fence, seccomp
 from assent.execution.adapters.sandboxes.image import Image, Workspace, scratch_bytes
 from assent.execution.adapters.sandboxes.launches import Launch
-from assent.execution.adapters.sandboxes.owners import NOBODY, limits_beside, owner
+from assent.execution.adapters.sandboxes.owners import AsOwner, limits_beside, owner
 from assent.execution.adapters.sandboxes.staging import collect, start_stage
 from assent.execution.adapters.sandboxes.streams import Streams
 from assent.execution.attestations import Attestation, Known, Property
@@ -44,7 +44,7 @@ _OF_THE_MACHINE = (
 )  # fmt: skip
 
 
-class Confined:
+class Confined(AsOwner):
     """Builds fences.
 
     Raises:
@@ -63,16 +63,6 @@ class Confined:
         self._image = image
         self._digest = digest(seccomp.assemble() + fence.program())
         self._started: set[subprocess.Popen[bytes]] = set()
-
-    @property
-    def uid(self) -> int:
-        """See `Mechanism.uid`; where Assent is root it is the workspace's owner, for trials `NOBODY`."""
-        return os.geteuid() or NOBODY
-
-    @property
-    def alive(self) -> bool:
-        """Nothing of ours keeps these runs alive: always."""
-        return True
 
     async def launch(self, order: ProcessOrder, streams: Streams) -> Launch:
         """See `Mechanism.launch`."""

@@ -24,7 +24,7 @@ from assent.execution.adapters.sandboxes import attest, bundle, moving, seccomp
 from assent.execution.adapters.sandboxes.image import HOME, Image
 from assent.execution.adapters.sandboxes.launches import Launch
 from assent.execution.adapters.sandboxes.leftovers import HeldFolder
-from assent.execution.adapters.sandboxes.owners import NOBODY, interpreter_for, owner, reaches
+from assent.execution.adapters.sandboxes.owners import AsOwner, interpreter_for, owner, reaches
 from assent.execution.adapters.sandboxes.spawner_client import python_command
 from assent.execution.adapters.sandboxes.staging import collect, start_stage
 from assent.execution.adapters.sandboxes.streams import Streams
@@ -49,7 +49,7 @@ class RuntimeState(msgspec.Struct, frozen=True, kw_only=True):
     bundle: str
 
 
-class Container:
+class Container(AsOwner):
     """Builds containers.
 
     Raises:
@@ -66,16 +66,6 @@ class Container:
         self._program_digest = digest(seccomp.assemble())
         self._started: dict[subprocess.Popen[bytes], Path] = {}
         self._base: HeldFolder | None = None
-
-    @property
-    def uid(self) -> int:
-        """See `Mechanism.uid`; where Assent is root it is the workspace's owner, for trials `NOBODY`."""
-        return os.geteuid() or NOBODY
-
-    @property
-    def alive(self) -> bool:
-        """The runtime only waits for the container: always."""
-        return True
 
     async def launch(self, order: ProcessOrder, streams: Streams) -> Launch:
         """See `Mechanism.launch`."""

@@ -14,7 +14,7 @@ import subprocess
 from assent.execution.adapters.sandboxes import attest
 from assent.execution.adapters.sandboxes.image import Image
 from assent.execution.adapters.sandboxes.launches import Launch
-from assent.execution.adapters.sandboxes.owners import NOBODY, limits_beside, owner
+from assent.execution.adapters.sandboxes.owners import AsOwner, limits_beside, owner
 from assent.execution.adapters.sandboxes.staging import collect, start_stage
 from assent.execution.adapters.sandboxes.streams import Streams
 from assent.execution.attestations import Attestation, Known, Property
@@ -27,7 +27,7 @@ _OPEN = (
 )  # fmt: skip
 
 
-class LocalWeak:
+class LocalWeak(AsOwner):
     """Runs programs unconfined but bounded and watched."""
 
     name = NAME
@@ -35,16 +35,6 @@ class LocalWeak:
     def __init__(self, *, image: Image) -> None:
         self._image = image
         self._started: set[subprocess.Popen[bytes]] = set()
-
-    @property
-    def uid(self) -> int:
-        """See `Mechanism.uid`; where Assent is root it is the workspace's owner, for trials `NOBODY`."""
-        return os.geteuid() or NOBODY
-
-    @property
-    def alive(self) -> bool:
-        """Nothing of ours keeps these runs alive: always."""
-        return True
 
     async def launch(self, order: ProcessOrder, streams: Streams) -> Launch:
         """See `Mechanism.launch`."""

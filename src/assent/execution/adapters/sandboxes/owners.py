@@ -19,6 +19,20 @@ from assent.primitives.errors import Unavailable
 NOBODY = 65_534
 
 
+class AsOwner:
+    """What mechanisms have in common whose programs are an ordinary user of the host (half a `Mechanism`)."""
+
+    @property
+    def uid(self) -> int:
+        """See `Mechanism.uid`; where Assent is root it is the workspace's owner, for trials `NOBODY`."""
+        return os.geteuid() or NOBODY
+
+    @property
+    def alive(self) -> bool:
+        """Nothing but the sandbox itself keeps a run alive: always."""
+        return True
+
+
 def owner(workspace: Workspace) -> tuple[int, int]:
     """The uid and gid a program in `workspace` gets.
 

@@ -7,9 +7,8 @@ from typing import Any
 import msgspec
 
 from assent.execution import headers
-from assent.execution.attestations import Attestation, Known, Property
 from assent.execution.events import ServerEvent
-from assent.execution.exchanges import Hop, Judgement
+from assent.execution.exchanges import Hop, Judgement, concluded, reached
 from assent.execution.orders import SseOrder
 from assent.execution.outcomes import Evidence, Outcome
 from assent.execution.ports import Artefacts
@@ -101,13 +100,7 @@ class Listening:
 
     def outcome(self, judgement: Judgement) -> Outcome:
         """The end of it all."""
-        return Outcome(
-            ending=judgement.ending,
-            code=judgement.code,
-            message=judgement.message,
-            value=self._value(),
-            evidence=self._evidence(judgement),
-        )
+        return concluded(judgement, value=self._value(), evidence=self._evidence(judgement))
 
     def _value(self) -> dict[str, Any]:
         if not (self.hops or self.ended_by):
@@ -118,11 +111,6 @@ class Listening:
         } | self.transcript.shown("events")  # fmt: skip
 
     def _evidence(self, judgement: Judgement) -> Evidence:
-        dialled = ", ".join(dict.fromkeys(hop.address for hop in self.hops if hop.address)) or "none"
-        properties = {
-            "egress": Property(value="allow-list by name and address, content not inspected", known=Known.OBSERVED),
-            "addresses": Property(value=dialled, known=Known.OBSERVED),
-        }
         facts: dict[str, Any] = {
             "hops": [msgspec.to_builtins(hop) for hop in self.hops], "connections": self.connections,
             "events": self.received, "ended_by": self.ended_by,
@@ -130,7 +118,7 @@ class Listening:
         facts |= {name: sum(getattr(hop, name) for hop in self.hops) for name in ("bytes_in", "bytes_out")}
         return Evidence(
             lane="sse",
-            attestation=Attestation(mechanism="assent-sse", properties=properties, builtin=True),
+            attestation=reached("assent-sse", self.hops),
             started_at_ms=self._started_at_ms,
             ended_at_ms=self._clock.now_ms(),
             limit=judgement.limit,

@@ -10,9 +10,8 @@ from typing import Any
 import msgspec
 
 from assent.execution import headers
-from assent.execution.attestations import Attestation, Known, Property
 from assent.execution.bodies import shown
-from assent.execution.exchanges import Hop, Judgement
+from assent.execution.exchanges import Hop, Judgement, concluded, reached
 from assent.execution.orders import Message, WebSocketOrder
 from assent.execution.outcomes import Ending, Evidence, Outcome
 from assent.execution.ports import Artefacts
@@ -125,13 +124,7 @@ class Talk:
 
     def outcome(self, judgement: Judgement) -> Outcome:
         """The end of it all."""
-        return Outcome(
-            ending=judgement.ending,
-            code=judgement.code,
-            message=judgement.message,
-            value=self._value(),
-            evidence=self._evidence(judgement),
-        )
+        return concluded(judgement, value=self._value(), evidence=self._evidence(judgement))
 
     def _value(self) -> dict[str, Any]:
         if not self.hops:
@@ -143,11 +136,6 @@ class Talk:
         } | self.heard.shown("messages")  # fmt: skip
 
     def _evidence(self, judgement: Judgement) -> Evidence:
-        dialled = ", ".join(dict.fromkeys(hop.address for hop in self.hops if hop.address)) or "none"
-        properties = {
-            "egress": Property(value="allow-list by name and address, content not inspected", known=Known.OBSERVED),
-            "addresses": Property(value=dialled, known=Known.OBSERVED),
-        }
         facts: dict[str, Any] = {
             "hops": [msgspec.to_builtins(hop) for hop in self.hops], "connections": self.connections,
             "sent": self.sent, "received": self.heard.count, "unheeded": self.unheeded, "ended_by": self.ended_by,
@@ -156,7 +144,7 @@ class Talk:
         facts |= {name: sum(getattr(hop, name) for hop in self.hops) for name in ("bytes_in", "bytes_out")}
         return Evidence(
             lane="websocket",
-            attestation=Attestation(mechanism="assent-websocket", properties=properties, builtin=True),
+            attestation=reached("assent-websocket", self.hops),
             started_at_ms=self._started_at_ms,
             ended_at_ms=self._clock.now_ms(),
             limit=judgement.limit,
