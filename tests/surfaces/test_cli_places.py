@@ -63,3 +63,14 @@ def test_run_in_says_what_is_missing(home: Path, cli: Cli, words: tuple[str, ...
     ran = cli(*words)
     assert ran.code in (2, 3)
     assert ran.err or ran.out
+
+
+@pytest.mark.slow
+def test_doctor_says_of_every_declared_target_what_it_holds_or_why_not(home: Path, cli: Cli):
+    with (home / "assent.toml").open("a") as settings:
+        settings.write('\n[targets.lab]\nkind = "guest"\n')
+    found = {one["name"]: one for one in cli("doctor", "--json").document["findings"]}
+    assert found["lab"]["grade"] == "warn"
+    assert "nobody has joined" in found["lab"]["says"]
+    assert found["lab"]["fix"]
+    assert "local" not in found

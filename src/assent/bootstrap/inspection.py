@@ -12,6 +12,7 @@ from assent.bootstrap.inspection_machine import clock_sanity, folders, kernel, k
 from assent.bootstrap.node import DATABASE_NAME, Node, open_node
 from assent.bootstrap.policy_folder import read_policy
 from assent.bootstrap.settings import Settings, blueprint
+from assent.execution.targets import Descriptor
 from assent.ledger.adapters.sqlite_verify import SqliteVerifier
 from assent.operations.health import Finding, Grade
 from assent.operations.verification import Verification
@@ -54,7 +55,7 @@ async def examine(settings: Settings | AssentError, *, clock: Clock, fresh: bool
     record = await _record(settings, clock)
     yield record
     if record.grade is not Grade.FAIL:  # a damaged database is looked at, and not written to
-        async for finding in _household(settings, clock):
+        async for finding in _household(settings, clock, fresh=fresh):
             yield finding
 
 
@@ -90,7 +91,7 @@ async def _record(settings: Settings, clock: Clock) -> Finding:
     )  # fmt: skip
 
 
-async def _household(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
+async def _household(settings: Settings, clock: Clock, *, fresh: bool) -> AsyncIterator[Finding]:
     """What only a running node can tell."""
     findings: list[Finding] = []
     try:
@@ -100,6 +101,7 @@ async def _household(settings: Settings, clock: Clock) -> AsyncIterator[Finding]
                 _nodes(settings.data / "nodes", node.id),
                 await _unknown(node, settings),
                 await _clock_against_log(node, settings, clock),
+                *[_target(one) for one in await node.targets.describe(fresh=fresh, beyond=True)],
             ]
             if node.anchors.fault:
                 findings.append(
@@ -140,6 +142,16 @@ def _nodes(folder: Path, own: NodeId) -> Finding:
     dead = len(others) - alive
     says = f"{alive} other node{'' if alive == 1 else 's'} at work here"
     return Finding(name="nodes", grade=Grade.OK, says=says + (f", {dead} ended without order" if dead else ""))
+
+
+def _target(found: Descriptor) -> Finding:
+    """A declared target: what it holds, or why orders for it are refused."""
+    if found.held:
+        return Finding(name=found.name, grade=Grade.OK, says=f"target by {found.kind}, holds {', '.join(found.held)}")
+    fix = next((offer.fix for offer in found.offers if offer.fix), "orders for it are refused until then")
+    return Finding(
+        name=found.name, grade=Grade.WARN, says=f"target by {found.kind}: {found.reason or 'holds no class'}", fix=fix
+    )
 
 
 async def _unknown(node: Node, settings: Settings) -> Finding:

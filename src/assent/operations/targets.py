@@ -24,9 +24,10 @@ class Targets:
         self._targets = {target.name: target for target in targets}
         self._clock = clock
 
-    async def describe(self, *, fresh: bool = False) -> tuple[Descriptor, ...]:
-        """What each target was found to be, this machine first; `fresh` finds out anew."""
-        return tuple(await asyncio.gather(*(one.describe(fresh=fresh) for one in self._targets.values())))
+    async def describe(self, *, fresh: bool = False, beyond: bool = False) -> tuple[Descriptor, ...]:
+        """What each target was found to be, this machine first (not at all: `beyond`); `fresh` finds out anew."""
+        asked = [one for one in self._targets.values() if not (beyond and one.name == LOCAL)]
+        return tuple(await asyncio.gather(*(one.describe(fresh=fresh) for one in asked)))
 
     def lanes(self) -> dict[str, dict[str, Lane]]:
         """The lanes of each target, by name."""
