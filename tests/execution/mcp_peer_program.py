@@ -82,9 +82,9 @@ class Drift(Server):
         return {"tools": [tool("do", "A tool." if self.called == 0 else "Another tool.")]}
 
     def answer(self, call: Any) -> None:
-        super().answer(call)
-        if call["method"] == "tools/call":
+        if call["method"] == "tools/call":  # said first: what comes after an answer may come after the next question
             say({"method": "notifications/tools/list_changed"})
+        super().answer(call)
 
 
 class Pages(Server):

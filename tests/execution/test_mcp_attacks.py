@@ -171,7 +171,7 @@ async def test_daemon_of_a_server_is_gone_when_its_order_is_over(here: McpWorld,
 
 async def test_daemon_of_a_session_lives_with_it_and_is_gone_when_the_lane_is_closed(here: McpWorld, marker):
     assert (await here.call(here.peer("stubborn", marker), "do", DO, limits=SHORT, session="s")).code == "ok"
-    assert len(processes_with(marker)) >= 2
+    assert await asyncio.to_thread(eventually, lambda: len(processes_with(marker)) >= 2), "the daemon and its server"
     await here.lane.close()
     await here.lane.close()
     assert processes_with(marker) == []

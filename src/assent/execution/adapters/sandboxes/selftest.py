@@ -117,7 +117,8 @@ async def run(
         Unavailable: the attacking program itself could not be run.
     """
     wall_ms, started_ns = clock.now_ms(), clock.monotonic_ns()
-    scene = await asyncio.to_thread(_Scene, victim_uid, wall_ms)
+    # Without an await between the victim's start and the try: a cancelled self-test must not leave the victim behind.
+    scene = _Scene(victim_uid, wall_ms)
     if counts_strangers:
         scene.target["processes_max"] = attacks.ATTEMPTS_MAX - 1
     try:
@@ -126,7 +127,7 @@ async def run(
         with_hosts = await _attacked_with_hosts(carry, scene)
         shared = await _by_any_python(carry, scene, _SHARED_BOMB.format(size=LIMITS.memory_bytes_max))
     finally:
-        await asyncio.to_thread(scene.clear)
+        scene.clear()
     probes.append(_probe("shared_memory_bomb", held=_stopped(shared), seen=shared.code))
     duration_ms = (clock.monotonic_ns() - started_ns) // 1_000_000
     key = node_key(mechanism)
@@ -280,7 +281,11 @@ def _attack_text() -> str:
 
 def _start_victim(marker: str, uid: int) -> subprocess.Popen[bytes]:
     user: dict[str, Any] = {"user": uid, "group": uid, "extra_groups": []} if os.geteuid() == 0 else {}
-    return subprocess.Popen(["/bin/sleep", "600"], env={"MARKER": marker}, cwd="/", **user)
+    # With no output of ours: what outlives a killed node must not hold its pipes open.
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(
+        ["/bin/sleep", "600"], env={"MARKER": marker}, cwd="/", stdin=quiet, stdout=quiet, stderr=quiet, **user
+    )
 
 
 def _visited(listener: socket.socket) -> bool:
