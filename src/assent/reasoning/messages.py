@@ -108,7 +108,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Stop(StrEnum):
-    """Why the model stopped. CUT: the output limit. REFUSED: the model declined. FILTERED: its provider kept it back."""
+    """Why the model stopped. CUT: the output limit. REFUSED: the model declined. FILTERED: its provider held it."""
 
     END = "end"
     CALLS = "calls"
