@@ -14,24 +14,28 @@ import pytest
 
 from assent.execution.outcomes import Ending
 from assent.ledger import verify_standalone
-from assent.ledger.commands import ActivatePolicy, KeepCheckpoint, OpenLog
+from assent.ledger.commands import ActivatePolicy, KeepCheckpoint, OpenLog, WriteNotes
 from assent.ledger.decisions import Verdict
 from assent.ledger.effects import Move
 from assent.ledger.entries import Entry
+from assent.ledger.journals import Noted, content, note
 from assent.ledger.ports import LedgerStore
 from assent.ledger.verification import Fold, VerificationReport
 from assent.primitives.digests import digest
+from assent.primitives.ids import TenantId
 from assent.testing.desks import ACME, GLOBEX, Desk
 from assent.testing.ledgers import LedgerFolder
 
 PROTECTED = (
     "effects", "reviews", "log", "log_nodes", "log_heads", "checkpoints", "policy_revisions", "policy_active",
+    "journals", "journal_keys",
 )  # fmt: skip
 # `leases` say who may act now: no entry records a heartbeat, and a forged one can stop a node or let another take over,
 # but it changes nothing that is recorded. `schema_migrations` is compared with the release at every opening.
 # `guests` and `guest_tickets` are who may carry orders, and orders on their way: each ticket and each description has a
 # signature of its own, which is checked where it is used, and what came of an order is an entry like any other.
-EXEMPT = ("leases", "schema_migrations", "guests", "guest_tickets")
+# `contents` are pieces under their own digest, which is checked: one can be erased like a payload, and not changed.
+EXEMPT = ("leases", "schema_migrations", "guests", "guest_tickets", "contents")
 
 
 async def live(store: LedgerStore, folder: LedgerFolder) -> None:
@@ -49,12 +53,31 @@ async def live(store: LedgerStore, folder: LedgerFolder) -> None:
         await store.apply(desk.scribe.judge(await desk.unknown(tenant), Move.QUARANTINE))
         denied = await desk.accept(tenant, Verdict.REVIEW)
         await store.apply(desk.scribe.answer(tenant, denied.review, by="person:bob", approve=False))
+        await keep_a_journal(store, tenant, desk)
         for text, expected in (("permit one", ""), ("permit two", digest(b"permit one"))):
             revision = digest(text.encode())
             await store.apply(
                 ActivatePolicy(tenant=tenant, revision=revision, text=text, by="person:ann", expected=expected)
             )
         await store.apply(KeepCheckpoint(tenant=tenant))
+
+
+async def keep_a_journal(store: LedgerStore, tenant: TenantId, desk: Desk) -> None:
+    """A run that began, heard a word it may hear once, and ended."""
+    before = -1
+    for state, key, words in (
+        ("running", "", b"begin"),
+        ("running", f"word of {tenant}", b"hello"),
+        ("ended", "", b""),
+    ):
+        written = note(
+            kind="run", id_=f"run of {tenant}", before=before, state=state, owned=state == "running", type_="run.noted",
+            body={}, salt=bytes(16), payload=words, name="writer", parent="session", key=key,
+        )  # fmt: skip
+        noted: Noted = await store.apply(
+            WriteNotes(tenant=tenant, fence=desk.scribe.fence, notes=(written,), contents=(content(words),))
+        )
+        before = noted.seqs[-1]
 
 
 @pytest.fixture(scope="module")
@@ -184,8 +207,7 @@ def test_a_row_that_was_added_or_moved_is_found_in_whatever_tenant(copy, table, 
             connection.execute(f"INSERT INTO {table} VALUES ({marks})", tuple(values.values()))
             assert faults(copy), f"a copy of {table} was added to {tenant}"
             assert not copy.verify(tenant).ok
-            key = " AND ".join(f"{n} = ?" for n in names[:2])
-            connection.execute(f"DELETE FROM {table} WHERE {key}", tuple(values[n] for n in names[:2]))
+            connection.execute(f"DELETE FROM {table} WHERE rowid = last_insert_rowid()")
             assert copy.verify().ok
         with contextlib.suppress(sqlite3.IntegrityError):
             connection.execute(f"UPDATE {table} SET tenant = ? WHERE rowid = ?", (tenant, row[0]))
@@ -271,3 +293,11 @@ def test_entries_that_do_not_follow_from_each_other_are_found(kind, body, wrong)
     assert fold.add(first, None, None) == ""
     said = fold.add(entry(kind, **body), None, None)
     assert (wrong in said) if wrong else said == ""
+
+
+def test_a_changed_piece_is_found_and_an_erased_one_is_not_held_against_anybody(copy):
+    with tampered(copy) as connection:
+        connection.execute("UPDATE contents SET data = ? WHERE tenant = ? AND data = ?", (b"hullo", ACME, b"hello"))
+        assert set(faults(copy)) == {"contents"}
+        connection.execute("DELETE FROM contents WHERE tenant = ?", (ACME,))
+    assert faults(copy) == {}

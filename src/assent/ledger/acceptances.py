@@ -12,6 +12,7 @@ from assent.ledger.decisions import Decision, Placement, Verdict
 from assent.ledger.effects import EFFECT, Effect, EffectState, Move
 from assent.ledger.entries import draft
 from assent.ledger.intents import Intent
+from assent.ledger.journals import Content
 from assent.ledger.reviews import Review, ReviewState, review_terms
 from assent.primitives.digests import Digest, digest
 from assent.primitives.ids import EffectId, ReviewId
@@ -38,6 +39,7 @@ def acceptance(
     salt: bytes,
     now_ms: int,
     placement: Placement | None = None,
+    contents: tuple[Content, ...] = (),
 ) -> Accept:
     """The command that accepts `intent` (its canonical bytes are `data`) with its decision, in one commit."""
     moves = _MOVES[decision.verdict]
@@ -69,6 +71,7 @@ def acceptance(
         parent=parent,
         review=asked,
         draft=draft("effect.accepted", body, salt=salt, payload=_payload(data, decision.reason)),
+        contents=contents,
     )
 
 

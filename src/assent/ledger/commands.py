@@ -8,6 +8,7 @@ from assent.ledger.decisions import Decision, Placement
 from assent.ledger.effects import EffectState, Move
 from assent.ledger.entries import Draft
 from assent.ledger.intents import Intent
+from assent.ledger.journals import Content, Note
 from assent.ledger.reviews import Review
 from assent.primitives.digests import Digest
 from assent.primitives.ids import EffectId, GrantId, ReviewId, TenantId
@@ -23,7 +24,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Accept(Command, frozen=True, kw_only=True, gc=False):
     """Accept an intent together with its decision: refused, in review, or granted and dispatched at once.
 
-    Holds only while `fence` holds and `decision.policy_revision` is the active one. Result: `Accepted`.
+    Holds only while `fence` holds and `decision.policy_revision` is the active one. `contents` are pieces that the
+    intent names by digest. Result: `Accepted`.
     """
 
     effect: EffectId
@@ -35,6 +37,7 @@ class Accept(Command, frozen=True, kw_only=True, gc=False):
     parent: str
     review: Review | None
     draft: Draft
+    contents: tuple[Content, ...] = ()
 
 
 class Dispatch(Command, frozen=True, kw_only=True, gc=False):
@@ -104,6 +107,18 @@ class Withdraw(Command, frozen=True, kw_only=True, gc=False):
 
 class ExpireReviews(Command, frozen=True, kw_only=True, gc=False):
     """Expire every review whose time has passed on the database's clock. Result: how many."""
+
+
+class WriteNotes(Command, frozen=True, kw_only=True, gc=False):
+    """Write into journals, all notes or none, and keep what they name by digest.
+
+    Holds only while `fence` holds, and each journal stands where its note says and belongs to nobody else who lives.
+    Result: `Noted`.
+    """
+
+    fence: Fence
+    notes: tuple[Note, ...]
+    contents: tuple[Content, ...] = ()
 
 
 class ActivatePolicy(Command, frozen=True, kw_only=True, gc=False):

@@ -33,7 +33,7 @@ class Idempotency(StrEnum):
     NONE = "none"
 
 
-ArgumentKind = Literal["text", "integer", "number", "boolean", "texts", "map", "json"]
+ArgumentKind = Literal["text", "integer", "number", "boolean", "texts", "map", "json", "contents"]
 
 _KINDS: dict[str, str] = {
     "text": "a text",
@@ -43,6 +43,7 @@ _KINDS: dict[str, str] = {
     "texts": "a list of texts",
     "map": "a map of text to text",
     "json": "a JSON value",
+    "contents": "a list of digests of kept pieces",
 }
 # What contracts did not have at first. Left out of the digest while empty, so that a contract which has no use for it
 # keeps the digest under which it was approved.
@@ -54,6 +55,7 @@ class Argument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """One argument. `authority` marks those that say where or on whom the effect falls (path, host, program, …).
 
     `bytes_max` bounds the UTF-8 size of a text, of each text of a list or map, and the canonical bytes of a JSON value.
+    `contents` are pieces that are kept once and named by digest; what they hold is in `Place.contents`.
     `schema` says more about the value, as the JSON text of a schema in the subset of `assent.ledger.schemas`; empty:
     nothing more is known. A JSON null is no value: it stands for an argument that is not given.
     """
@@ -183,7 +185,7 @@ def _texts(kind: ArgumentKind, value: object) -> list[str] | None:
             return [] if _is_number(value) else None
         case "boolean":
             return [] if isinstance(value, bool) else None
-        case "texts":
+        case "texts" | "contents":
             return list(value) if isinstance(value, list) and all(isinstance(v, str) for v in value) else None
         case "map":
             texts = [x for kv in value.items() for x in kv] if isinstance(value, dict) else None

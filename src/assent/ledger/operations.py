@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,10 +15,14 @@ from assent.ledger.contracts import OperationContract
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where operations act: the absolute path of the workspace on this host, and for whom (empty: not said)."""
+    """Where operations act: the absolute path of the workspace on this host, and for whom (empty: not said).
+
+    `contents` are the pieces that the arguments name by digest, as far as they are there.
+    """
 
     workspace: str
     tenant: str = ""
+    contents: Mapping[str, bytes] = {}
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Protocol
 
 from assent.ledger.commands import Command
 from assent.ledger.effects import Effect, EffectState
 from assent.ledger.entries import Entry
+from assent.ledger.journals import Journal, JournalKind
 from assent.ledger.reviews import Review, ReviewState
 from assent.primitives.digests import Digest
 from assent.primitives.ids import EffectId, ReviewId, TenantId
@@ -33,7 +35,9 @@ class LedgerStore(Protocol):
         it waits has still asked: its command takes effect, or not, as if it were there to be told.
 
         Raises:
-            Conflict: `key_conflict` (another intent has the key), `effect_moved`, `review_answered`, `policy_moved`.
+            Conflict: `key_conflict` (another intent has the key), `effect_moved`, `review_answered`, `policy_moved`,
+                `journal_moved` (it stands elsewhere by now), `journal_held` (another node works on it),
+                `journal_key_conflict` (its key stands there with other words).
             NotFound: the effect or review is not there.
             Refused: `review_not_yours`, `review_expired`.
             Unavailable: `lease_lost`: this node's lease lapsed or was taken.
@@ -64,6 +68,35 @@ class LedgerStore(Protocol):
 
     async def history(self, tenant: TenantId, effect: Effect) -> list[Record]:
         """Every entry about one effect, oldest first."""
+        ...
+
+    async def histories(self, tenant: TenantId, run: str, *, limit: int) -> list[tuple[Effect, list[Record]]]:
+        """A run's effects in the order they were accepted, the newest `limit` of them, each with its history."""
+        ...
+
+    async def journal(self, tenant: TenantId, kind: JournalKind, id_: str) -> Journal | None:
+        """One journal, or None."""
+        ...
+
+    async def journals(
+        self,
+        tenant: TenantId,
+        kind: JournalKind,
+        *,
+        states: tuple[str, ...] = (),
+        parent: str | None = None,
+        limit: int,
+    ) -> list[Journal]:
+        """Journals in any of `states` (none: in every one) that belong to `parent` (None: whatever they belong to),
+        oldest first; the newest `limit` of them."""
+        ...
+
+    async def notes(self, tenant: TenantId, kind: JournalKind, id_: str) -> list[Record]:
+        """Every entry of one journal, oldest first; none when there is no such journal."""
+        ...
+
+    async def contents(self, tenant: TenantId, digests: Collection[str]) -> dict[str, bytes]:
+        """The pieces that are kept under these digests; one that is not there is left out."""
         ...
 
     async def records(self, tenant: TenantId, *, after: int, limit: int) -> list[Record]:

@@ -82,6 +82,27 @@ class FoldedPolicy(msgspec.Struct, frozen=True, kw_only=True):
     activated_at_ms: int
 
 
+class FoldedJournal(msgspec.Struct, kw_only=True):
+    """What the entries read so far say about one journal; the same fields as its row."""
+
+    state: str
+    name: str
+    parent: str
+    node: str
+    fence: int
+    entries: int
+    first_seq: int
+    last_seq: int
+    updated_at_ms: int
+
+
+class FoldedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """What an entry says about a key of its journal; `digest` is None once its payload is erased."""
+
+    digest: Digest | None
+    seq: int
+
+
 class Fold:
     """Folds a tenant's entries, in order, into what the other tables must say."""
 
@@ -89,6 +110,8 @@ class Fold:
         self.effects: dict[str, FoldedEffect] = {}
         self.reviews: dict[str, FoldedReview] = {}
         self.policies: dict[int, FoldedPolicy] = {}
+        self.journals: dict[str, FoldedJournal] = {}
+        self.journal_keys: dict[tuple[str, str], FoldedKey] = {}
         self.erased = 0
         self._keys: set[str] = set()
 
@@ -105,6 +128,8 @@ class Fold:
                 revision=body["revision"], text=body["text"], activated_by=body["by"], activated_at_ms=entry.at
             )
             return ""
+        if "journal" in body:
+            return self._note(entry, payload)
         if "effect" not in body:
             return ""
         if entry.type == "effect.accepted":
@@ -114,6 +139,27 @@ class Fold:
                 return "another effect has its idempotency key"
             self._accept(entry, payload)
         return self._move(entry, payload)
+
+    def _note(self, entry: Entry, payload: bytes | None) -> str:
+        body = entry.body
+        journal = self.journals.get(body["journal"])
+        if body["before"] != (journal.last_seq if journal else -1):
+            return "the entry does not continue the journal"
+        self.journals[body["journal"]] = FoldedJournal(
+            state=body["state"],
+            name=journal.name if journal else body["name"],
+            parent=journal.parent if journal else body["parent"],
+            node=body["node"],
+            fence=body["fence"],
+            entries=journal.entries + 1 if journal else 1,
+            first_seq=journal.first_seq if journal else entry.seq,
+            last_seq=entry.seq,
+            updated_at_ms=entry.at,
+        )
+        if "key" in body:
+            known = None if payload is None and "payload" in body else digest(payload or b"")
+            self.journal_keys[body["journal"], body["key"]] = FoldedKey(digest=known, seq=entry.seq)
+        return ""
 
     def _accept(self, entry: Entry, payload: bytes | None) -> None:
         body = entry.body

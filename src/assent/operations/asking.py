@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from assent.ledger.contracts import contract_digest, read_arguments
 from assent.ledger.intents import Intent, intent_bytes, intent_digest
 from assent.ledger.operations import Facts, Operation, Place
@@ -26,13 +28,14 @@ class Asked(NamedTuple):
     arguments: dict[str, Any]
     facts: Facts
     fault: str
+    place: Place
 
 
 class Asking:
     """Reads what is asked, against the operations that are offered and the tenants that are served here."""
 
     def __init__(self, *, operations: Mapping[str, Operation], tenants: Collection[TenantId], place: Place) -> None:
-        self.place = place
+        self._place = place
         self._operations = operations
         self._tenants = frozenset(tenants)
         self._contracts = {name: contract_digest(operation.contract) for name, operation in operations.items()}
@@ -63,22 +66,33 @@ class Asking:
             run=wish.run,
             key=wish.key,
         )
-        asked = self.read(intent, fault)
+        asked = self.read(intent, fault, contents={one.digest: one.data for one in wish.contents})
         if len(asked.data) > INTENT_BYTES_MAX:
             raise Malformed("wish_too_large", f"a call has at most {INTENT_BYTES_MAX} bytes", hint="send less at once")
         return asked
 
-    def read(self, intent: Intent, fault: str = "") -> Asked:
-        """Compute from an intent what policy may look at. Raises Malformed when it is not plain JSON."""
+    def read(self, intent: Intent, fault: str = "", *, contents: Mapping[str, bytes] | None = None) -> Asked:
+        """Compute from an intent, and the pieces it names, what policy may look at.
+
+        Raises:
+            Malformed: it is not plain JSON.
+        """
         data = intent_bytes(intent)
         operation = self._operations.get(intent.operation)
+        place = replace(self._place, tenant=intent.tenant, contents=contents or {})
         facts = Facts()
         if operation is not None and not fault:
             try:
-                facts = operation.facts(intent.arguments, self.place)
+                facts = operation.facts(intent.arguments, place)
             except Malformed as malformed:
                 fault = str(malformed)
-        return Asked(intent, data, intent_digest(data), operation, intent.arguments, facts, fault)
+        return Asked(intent, data, intent_digest(data), operation, intent.arguments, facts, fault, place)
+
+    def named(self, intent: Intent) -> list[str]:
+        """The pieces that an intent names by digest."""
+        operation = self._operations.get(intent.operation)
+        kinds = operation.contract.arguments if operation else ()
+        return [one for a in kinds if a.kind == "contents" for one in intent.arguments.get(a.name) or ()]
 
     def must_serve(self, tenant: TenantId) -> None:
         """Another tenant's policy, workspace and log are another node's business, even on the same database.

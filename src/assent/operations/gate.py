@@ -127,8 +127,9 @@ class Gate:
         self._asking.must_serve(tenant)
         effect, intent, review = await self._granted(tenant, effect_id)
         approval = Approval(intent=review.intent, quorum=len(review.approvers), approvers=review.approvers)
+        asked = await self._read(intent)
         for _ in range(REDECISIONS_MAX):
-            ready = await self._prepare(self._asking.read(intent), approval, effect.id, key=effect.key, attempt=1)
+            ready = await self._prepare(asked, approval, effect.id, key=effect.key, attempt=1)
             if ready.grant is None:
                 return await self._withdraw(effect, ready.decision)
             try:
@@ -148,8 +149,9 @@ class Gate:
             Conflict: it has moved on meanwhile.
         """
         attempt = effect.attempt + 1
+        asked = await self._read(intent)
         for _ in range(REDECISIONS_MAX):
-            ready = await self._prepare(self._asking.read(intent), None, effect.id, key=effect.key, attempt=attempt)
+            ready = await self._prepare(asked, None, effect.id, key=effect.key, attempt=attempt)
             if ready.grant is None:
                 raise Refused("resend_refused", f"policy no longer allows `{effect.id}`: {ready.decision.reason}")
             try:
@@ -163,6 +165,12 @@ class Gate:
     async def settle_owed(self) -> int:
         """Record results that the database could not take when they came; see `Dispatcher.settle_owed`."""
         return await self._dispatcher.settle_owed()
+
+    async def _read(self, intent: Intent) -> Asked:
+        """A recorded intent with the pieces that are kept for it."""
+        named = self._asking.named(intent)
+        contents = await self._store.contents(intent.tenant, named) if named else {}
+        return self._asking.read(intent, contents=contents)
 
     async def _decide(self, asked: Asked, approval: Approval | None) -> Decision:
         engine = await self._policies.active(asked.intent.tenant)
@@ -191,6 +199,7 @@ class Gate:
             review=self._ids.review() if decision.verdict is Verdict.REVIEW else None,
             salt=self._entropy(SALT_BYTES),
             now_ms=self._clock.now_ms(),
+            contents=wish.contents,
         )
         accepted: Accepted = await self._commit(accept, ready)
         if not accepted.fresh:
@@ -208,8 +217,7 @@ class Gate:
         if decision.verdict is not Verdict.ALLOW or asked.operation is None or decision.obligations is None:
             return _Ready(decision, None, None)
         try:
-            place = msgspec.structs.replace(self._asking.place, tenant=asked.intent.tenant)
-            order = asked.operation.plan(asked.arguments, place, decision.obligations, key or effect)
+            order = asked.operation.plan(asked.arguments, asked.place, decision.obligations, key or effect)
         except Malformed as malformed:
             return _Ready(_denied("arguments_invalid", str(malformed), revision=decision.policy_revision), None, None)
         placement, rungs = await self._targets.place(order, decision.obligations, asked=asked.facts.target)

@@ -10,6 +10,7 @@ import msgspec
 from assent.execution.outcomes import Outcome
 from assent.ledger.decisions import Decision
 from assent.ledger.effects import Effect
+from assent.ledger.journals import Content
 from assent.ledger.reviews import Review
 from assent.primitives.errors import Malformed
 from assent.primitives.ids import TenantId
@@ -21,7 +22,10 @@ NAME_BYTES_MAX = 1_200
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What a surface hands to the gate: who wishes what, as plain values."""
+    """What a surface hands to the gate: who wishes what, as plain values.
+
+    `contents` are the pieces that the arguments name by digest; they are kept with the call.
+    """
 
     tenant: TenantId
     operation: str
@@ -31,6 +35,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     run: str = ""
     key: str = ""
     parent: str = ""
+    contents: tuple[Content, ...] = ()
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

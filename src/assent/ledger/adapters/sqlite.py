@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from assent.ledger.adapters.sqlite_effects import (
@@ -14,6 +14,7 @@ from assent.ledger.adapters.sqlite_effects import (
     find_effect,
     select_effects,
 )
+from assent.ledger.adapters.sqlite_journals import find_journal, select_contents, select_journals, write_notes
 from assent.ledger.adapters.sqlite_leases import fence_out, read_leases, release_lease, renew_lease, take_lease
 from assent.ledger.adapters.sqlite_log import LogBook
 from assent.ledger.adapters.sqlite_reviews import Reviews, activate_policy, select_reviews
@@ -33,9 +34,11 @@ from assent.ledger.commands import (
     Settle,
     TakeLease,
     Withdraw,
+    WriteNotes,
 )
 from assent.ledger.effects import Effect, EffectState
 from assent.ledger.entries import draft, read_entry
+from assent.ledger.journals import Journal, JournalKind
 from assent.ledger.ports import Record
 from assent.ledger.reviews import Review, ReviewState
 from assent.primitives.digests import Digest
@@ -68,6 +71,7 @@ class SqliteLedger:
             TakeLease: take_lease,
             RenewLease: renew_lease,
             ReleaseLease: release_lease,
+            WriteNotes: lambda connection, command: write_notes(connection, book, command),
             FenceOut: lambda connection, command: fence_out(connection, book, command),
             OpenLog: self._open_log,
             KeepCheckpoint: self._keep_checkpoint,
@@ -123,6 +127,39 @@ class SqliteLedger:
 
     async def history(self, tenant: TenantId, effect: Effect) -> list[Record]:
         found: list[Record] = await self._database.read(lambda c: _walk_back(c, tenant, effect))
+        return found
+
+    async def histories(self, tenant: TenantId, run: str, *, limit: int) -> list[tuple[Effect, list[Record]]]:
+        sql = f"tenant = ? AND run = ? AND run <> '' ORDER BY rowid DESC LIMIT {int(limit)}"
+        found: list[tuple[Effect, list[Record]]] = await self._database.read(
+            lambda c: [(one, _walk_back(c, tenant, one)) for one in select_effects(c, sql, (tenant, run))]
+        )
+        return found[::-1]
+
+    async def journal(self, tenant: TenantId, kind: JournalKind, id_: str) -> Journal | None:
+        found: Journal | None = await self._database.read(lambda c: find_journal(c, tenant, kind, id_))
+        return found
+
+    async def journals(
+        self,
+        tenant: TenantId,
+        kind: JournalKind,
+        *,
+        states: tuple[str, ...] = (),
+        parent: str | None = None,
+        limit: int,
+    ) -> list[Journal]:
+        found: list[Journal] = await self._database.read(
+            lambda c: select_journals(c, tenant, kind, states=states, parent=parent, limit=limit)
+        )
+        return found
+
+    async def notes(self, tenant: TenantId, kind: JournalKind, id_: str) -> list[Record]:
+        found: list[Record] = await self._database.read(lambda c: _walk_journal(c, tenant, kind, id_))
+        return found
+
+    async def contents(self, tenant: TenantId, digests: Collection[str]) -> dict[str, bytes]:
+        found: dict[str, bytes] = await self._database.read(lambda c: select_contents(c, tenant, digests))
         return found
 
     async def records(self, tenant: TenantId, *, after: int, limit: int) -> list[Record]:
@@ -235,8 +272,18 @@ def _note_of(book: LogBook, command: Command, result: Any) -> Any:
 
 def _walk_back(connection: sqlite3.Connection, tenant: TenantId, effect: Effect) -> list[Record]:
     """The effect's entries; none when the tenant has no such effect."""
+    return _walk(connection, tenant, effect.last_seq if find_effect(connection, tenant, effect.id) else -1)
+
+
+def _walk_journal(connection: sqlite3.Connection, tenant: TenantId, kind: JournalKind, id_: str) -> list[Record]:
+    """The journal's entries; none when the tenant has no such journal."""
+    journal = find_journal(connection, tenant, kind, id_)
+    return _walk(connection, tenant, journal.last_seq if journal else -1)
+
+
+def _walk(connection: sqlite3.Connection, tenant: TenantId, seq: int) -> list[Record]:
+    """From the entry at `seq` back to the first of its history; oldest first."""
     found: list[Record] = []
-    seq = effect.last_seq if find_effect(connection, tenant, effect.id) else -1
     while seq >= 0:
         row = connection.execute(
             "SELECT entry, payload FROM log WHERE tenant = ? AND seq = ?", (tenant, seq)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from assent.ledger.acceptances import placed
+from assent.ledger.adapters.sqlite_journals import keep_contents
 from assent.ledger.adapters.sqlite_log import LogBook
 from assent.ledger.commands import Accept, Accepted, Dispatch, Judge, Settle, Settled, Withdraw
 from assent.ledger.effects import EFFECT, Effect, EffectState, Move
@@ -95,6 +96,8 @@ class Effects:
         rows = [_accept_row(c, seq) for c, seq in zip(commands, seqs, strict=True)]
         if _ACCEPT.run(connection, rows) != len(rows):
             return None
+        for command in commands:
+            keep_contents(connection, command.tenant, command.contents)
         return [Accepted(effect=c.effect, seq=seq, fresh=True) for c, seq in zip(commands, seqs, strict=True)]
 
     def accept(self, connection: sqlite3.Connection, command: Accept) -> Accepted:
@@ -105,6 +108,7 @@ class Effects:
         if _ACCEPT.run(connection, [_accept_row(command, seq)]) != 1:
             self._book.rewind(mark)
             return self._accept_again(connection, command)
+        keep_contents(connection, command.tenant, command.contents)
         if command.review is not None:
             insert_review(connection, command.review)
         return Accepted(effect=command.effect, seq=seq, fresh=True)

@@ -10,7 +10,7 @@ import msgspec
 
 from assent.ledger import verify_standalone as standalone
 from assent.ledger.entries import read_entry
-from assent.ledger.verification import Fault, Fold, FoldedEffect, FoldedPolicy, VerificationReport
+from assent.ledger.verification import Fault, Fold, FoldedEffect, FoldedJournal, FoldedPolicy, VerificationReport
 from assent.primitives.clock import Clock
 from assent.primitives.digests import digest
 from assent.primitives.errors import AssentError, Malformed
@@ -20,7 +20,7 @@ from assent.storage.adapters.sqlite import translated
 FAULTS_MAX = 100
 # What stands beside the log and is a copy of what it says. Not here: `leases` say who may act now, no entry records a
 # heartbeat; `schema_migrations` is compared with this release at every opening.
-_TABLES = ("log", "effects", "reviews", "policy_revisions", "policy_active")
+_TABLES = ("log", "effects", "reviews", "policy_revisions", "policy_active", "journals", "journal_keys", "contents")
 
 Rows: TypeAlias = dict[Any, dict[str, Any]]
 
@@ -124,6 +124,8 @@ class _Check:
         self._effects(tenant, fold)
         self._reviews(tenant, fold)
         self._policies(tenant, fold)
+        self._journals(tenant, fold)
+        self._contents(tenant)
 
     def _effects(self, tenant: TenantId, fold: Fold) -> None:
         said = {name: _plain(folded) | {"state": folded.state.value} for name, folded in fold.effects.items()}
@@ -157,6 +159,21 @@ class _Check:
         active = {tenant: {"revision": fold.policies[last].revision, "number": last}} if last else {}
         rows = self._read("policy_active", "tenant", ("revision", "number"), tenant)
         self._compare("policy_active", tenant, rows, active)
+
+    def _journals(self, tenant: TenantId, fold: Fold) -> None:
+        said = {name: _plain(folded) for name, folded in fold.journals.items()}
+        rows = self._read("journals", "kind || ':' || id", tuple(FoldedJournal.__struct_fields__), tenant)
+        self._compare("journals", tenant, rows, said)
+        keyed: Rows = {key: _plain(folded) for key, folded in fold.journal_keys.items()}
+        sql = "SELECT kind || ':' || journal, key, digest, seq FROM journal_keys WHERE tenant = ?"
+        found = self._connection.execute(sql, (tenant,))
+        rows = {(one, _digest(key)): {"digest": d, "seq": seq} for one, key, d, seq in found}
+        self._compare("journal_keys", tenant, rows, keyed)
+
+    def _contents(self, tenant: TenantId) -> None:
+        for name, data in self._connection.execute("SELECT digest, data FROM contents WHERE tenant = ?", (tenant,)):
+            if not isinstance(data, bytes) or digest(data) != name:
+                self._fault("contents", tenant, str(name), "the piece is not the one its name says")
 
     def _read(self, table: str, key: str, columns: tuple[str, ...], tenant: TenantId) -> Rows:
         """A tenant's rows as they are stored, by their key; nothing is believed to be of its type."""
