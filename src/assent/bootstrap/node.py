@@ -57,6 +57,7 @@ from assent.ledger.commands import OpenLog, ReleaseLease, RenewLease, TakeLease
 from assent.ledger.connectors import BUILTIN, catalogue
 from assent.ledger.dispatch import Dispatcher
 from assent.ledger.operations import Operation, Place
+from assent.operations.assistant import ASSISTANT
 from assent.operations.checkpoints import Checkpoints
 from assent.operations.executions import Executions
 from assent.operations.functions import offered
@@ -65,6 +66,9 @@ from assent.operations.guests import Guests
 from assent.operations.policies import Policies
 from assent.operations.recovery import Recovery
 from assent.operations.reviews import Reviews
+from assent.operations.runs.runs import Runs
+from assent.operations.runs.sessions import Sessions
+from assent.operations.scripts import PLAYED
 from assent.operations.targets import Targets
 from assent.operations.timelines import Timelines
 from assent.operations.verification import Verification
@@ -77,6 +81,7 @@ from assent.primitives.clock import Clock, Entropy
 from assent.primitives.errors import Unavailable
 from assent.primitives.ids import IdSource, NodeId, TenantId
 from assent.primitives.leases import SYSTEM, Fence
+from assent.reasoning.agents import AgentDefinition
 from assent.storage.adapters.liveness import Liveness
 from assent.storage.adapters.sqlite import SqliteDatabase
 
@@ -98,11 +103,20 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     declared: tuple[TargetSettings, ...] = ()
     hub: HubSettings = HubSettings()
     web: WebSettings = WebSettings()
+    agents: tuple[AgentDefinition, ...] = ()
 
     @property
     def offered(self) -> tuple[Operation, ...]:
-        """Every operation: those that are given, and those of the functions."""
-        return (*self.operations, *(one.operation for one in offered(self.functions)))
+        """Every operation: those that are given, those of the functions, and those every agent has."""
+        return (*self.operations, *(one.operation for one in offered((*self.functions, *ASSISTANT))))
+
+    @property
+    def known(self) -> tuple[KnownPrincipal, ...]:
+        """Every principal: those that are declared, and the agents."""
+        declared = {one.name: one for one in self.principals}
+        return tuple(
+            {**{one.principal: KnownPrincipal(name=one.principal) for one in self.agents}, **declared}.values()
+        )
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +133,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     targets: Targets
     guests: Guests
     executions: Executions
+    sessions: Sessions
+    runs: Runs
     operations: Mapping[str, Operation]
     anchors: AnchorFile
     place: Place
@@ -215,7 +231,7 @@ def _wire(
     verifier: SqliteVerifier,
 ) -> Node:
     contracts = {name: operation.contract for name, operation in operations.items()}
-    principals = blueprint.principals
+    principals = blueprint.known
     policies = Policies(
         store=store,
         build=lambda text: Engine(bundle=Bundle(text=text), contracts=contracts, principals=principals),
@@ -236,16 +252,25 @@ def _wire(
         clock=clock,
         entropy=entropy,
     )
+    recovery = Recovery(
+        store=store, gate=gate, operations=operations, liveness=liveness, node=fence.node, entropy=entropy
+    )
+    sessions = Sessions(store=store, fence=fence, entropy=entropy)
     return Node(
         id=fence.node,
         gate=gate,
         reviews=Reviews(store=store, gate=gate, entropy=entropy),
-        recovery=Recovery(
+        recovery=recovery,
+        sessions=sessions,
+        runs=Runs(
             store=store,
             gate=gate,
+            recovery=recovery,
+            sessions=sessions,
             operations=operations,
-            liveness=liveness,
-            node=fence.node,
+            agents={one.name: one for one in blueprint.agents},
+            fence=fence,
+            ids=ids,
             entropy=entropy,
         ),
         policies=policies,
@@ -291,7 +316,10 @@ def own_targets(
         FileOrder: FileLane(clock=clock),
         FunctionOrder: FunctionLane(
             clock=clock,
-            functions={o.operation.contract.name: o.callee for o in offered(functions) if o.callee is not None},
+            functions={
+                **PLAYED,
+                **{o.operation.contract.name: o.callee for o in offered((*functions, *ASSISTANT)) if o.callee},
+            },
         ),
         PythonOrder: PythonLane(
             clock=clock, entropy=entropy, protected=[data], artefacts=artefacts, tested=process.selftest

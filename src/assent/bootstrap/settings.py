@@ -2,7 +2,8 @@
 
     [assent]    tenant, data, workspace, policy, connectors: the folders of this installation
     [people]    who else may answer for things here; the user of the operating system always may
-    [agents]    who acts on behalf of people
+    [agents]    who acts on behalf of people, and which of them can be talked to
+    [models]    which models can be asked, and where
     [services]  programs that do
     [targets]   where else things may run: hosts reached by SSH, and guest nodes
     [hub]       where guest nodes come in
@@ -23,12 +24,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from assent.bootstrap.settings_agents import AGENT_KEYS, MODEL_KEYS, ModelSettings, read_agents, read_models
 from assent.bootstrap.settings_targets import ALL_KEYS, HUB_KEYS, HubSettings, TargetSettings, read_hub, read_targets
 from assent.bootstrap.settings_text import Document, near, quoted, read_document
 from assent.bootstrap.settings_web import WEB_KEYS, WebSettings, read_web
 from assent.policy.principals import KnownPrincipal, check_principal
 from assent.primitives.errors import Malformed, Refused
 from assent.primitives.ids import TenantId, tenant
+from assent.reasoning.agents import AgentDefinition
 
 if TYPE_CHECKING:
     from assent.bootstrap.node import Blueprint
@@ -48,8 +51,9 @@ KINDS = {"people": "person", "agents": "agent", "services": "service"}
 KNOWN_KEYS: dict[str, tuple[str, ...]] = {
     "assent": tuple(DEFAULTS),
     "people": ("roles",),
-    "agents": ("description", "roles"),
+    "agents": AGENT_KEYS,
     "services": ("description", "roles"),
+    "models": MODEL_KEYS,
     "targets": ALL_KEYS,
     "hub": HUB_KEYS,
     "web": WEB_KEYS,
@@ -76,6 +80,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[TargetSettings, ...] = ()
     hub: HubSettings = HubSettings()
     web: WebSettings = WebSettings()
+    models: tuple[ModelSettings, ...] = ()
+    agents: tuple[AgentDefinition, ...] = ()
 
     def asking(self, name: str) -> tuple[str, tuple[str, ...]]:
         """The principal that asks as `name` (empty: the default), and the chain it acts for.
@@ -186,6 +192,7 @@ def read_settings(path: Path, *, login: str) -> Settings:
 def blueprint(settings: Settings) -> Blueprint:
     """What `open_node` needs to know."""
     from assent.bootstrap.connector_folder import ConnectorFolder
+    from assent.bootstrap.models import model_operations
     from assent.bootstrap.node import Blueprint
 
     return Blueprint(
@@ -196,7 +203,8 @@ def blueprint(settings: Settings) -> Blueprint:
         declared=settings.targets,
         hub=settings.hub,
         web=settings.web,
-        operations=ConnectorFolder(settings.connectors).operations(),
+        operations=(*ConnectorFolder(settings.connectors).operations(), *model_operations(settings.models)),
+        agents=settings.agents,
     )
 
 
@@ -206,6 +214,7 @@ def _judge(document: Document, file: Path, login: str) -> Settings:
     document.only(("assent",), KNOWN_KEYS["assent"])
     document.only(("defaults",), KNOWN_KEYS["defaults"])
     principals, descriptions = _principals(document, login)
+    models = read_models(document, home=file.parent)
     folders = {name: _folder(document, file.parent, name) for name in ("data", "workspace", "policy", "connectors")}
     _keep_apart(document, folders, file)
     return Settings(
@@ -218,6 +227,8 @@ def _judge(document: Document, file: Path, login: str) -> Settings:
         targets=read_targets(document, home=file.parent, workspace=folders["workspace"]),
         hub=read_hub(document),
         web=read_web(document, home=file.parent, workspace=folders["workspace"]),
+        models=models,
+        agents=read_agents(document, models=models, home=file.parent),
         **folders,
     )
 

@@ -88,6 +88,9 @@ class HttpOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     `retries_max` is how many times it may be tried again; more than none only where a second request has no second
     effect. `tls` names TLS settings that the lane was given (empty: its own); `tls_peer_sha256` is the digest of the
     one certificate (DER) the server may show, on top of those settings.
+
+    `reads` says that the request changes nothing whatever its method is (a question that is posted), so one that broke
+    is known to have done no harm. A body of at most `shown_bytes_max` is handed back whole.
     """
 
     method: str
@@ -101,6 +104,8 @@ class HttpOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     idempotency_key: str = ""
     tls: str = ""
     tls_peer_sha256: str = ""
+    reads: bool = False
+    shown_bytes_max: int = 1_048_576
     limits: Limits = Limits()
 
 

@@ -83,12 +83,21 @@ class Reads(Protocol):
         ...
 
 
+@runtime_checkable
+class Explains(Protocol):
+    """An operation that knows what an answer means that the lane calls a failure. Pure."""
+
+    def explain(self, outcome: Outcome) -> dict[str, Any]:
+        """The value to put on record in place of the lane's. The ending, the code and the evidence stand."""
+        ...
+
+
 Reading = Callable[[Outcome], Outcome]
 
 
 def reading_of(operation: Operation) -> Reading:
     """How outcomes of `operation` are read before they are settled."""
-    if not isinstance(operation, Reads):
+    if not isinstance(operation, Reads | Explains):
         return as_it_is
     return lambda outcome: _read(operation, outcome)
 
@@ -98,14 +107,18 @@ def as_it_is(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _read(operation: Reads, outcome: Outcome) -> Outcome:
-    """What an operation reads into a success. What did not succeed stands, the evidence stands, and a reading that
+def _read(operation: object, outcome: Outcome) -> Outcome:
+    """What an operation reads into an outcome. What did not succeed stands, the evidence stands, and a reading that
     breaks leaves the outcome unknown: the lane did what it was told, and nobody can say what was answered."""
-    if outcome.ending is not Ending.SUCCEEDED:
-        return outcome
+    succeeded = outcome.ending is Ending.SUCCEEDED
     try:
-        found = operation.read(outcome)
+        if succeeded and isinstance(operation, Reads):
+            return msgspec.structs.replace(operation.read(outcome), evidence=outcome.evidence)
+        if not succeeded and isinstance(operation, Explains):
+            return msgspec.structs.replace(outcome, value=operation.explain(outcome))
     except Exception as fault:  # noqa: BLE001 (an answer comes from anywhere; whatever it holds must not lose the receipt)
         message = f"the answer could not be read: {type(fault).__name__}"
+        if not succeeded:
+            return outcome
         return msgspec.structs.replace(outcome, ending=Ending.UNKNOWN, code="answer_unread", message=message)
-    return msgspec.structs.replace(found, evidence=outcome.evidence)
+    return outcome

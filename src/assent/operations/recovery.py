@@ -107,6 +107,10 @@ class Recovery:
         move = Move.SUCCEED if happened else Move.FAIL
         return await self._judge(effect, move, code="attested", by=by, reason=reason)
 
+    async def look(self, effect: Effect) -> Effect:
+        """Look once at one unknown effect, if a look can settle it; how it stands afterwards."""
+        return await self._look_unless_moved(effect)
+
     async def _look_unless_moved(self, effect: Effect) -> Effect:
         try:
             return await self._look(effect)

@@ -139,7 +139,7 @@ class Timelines:
         return Explanation(
             effect=effect,
             intent=intent_of(history),
-            reason=_reason(history),
+            reason=reason_of(history),
             rules=tuple(ruled[-1].body["rules"]) if ruled else (),
             policy_revision=ruled[-1].body["policy"] if ruled else "",
             review=review,
@@ -192,7 +192,8 @@ def _accepted(history: Sequence[Record]) -> AcceptedPayload | None:
     return msgspec.json.decode(history[0].payload, type=AcceptedPayload)
 
 
-def _reason(history: Sequence[Record]) -> str:
+def reason_of(history: Sequence[Record]) -> str:
+    """Why an effect was decided as it was; empty once that is erased."""
     payload = _accepted(history)
     return payload.reason if payload else ""
 

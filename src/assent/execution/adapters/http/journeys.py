@@ -45,7 +45,7 @@ class Journey:
         self._hops: list[Any] = []
         self._acted = False
         self.upload: UploadFile | None = None
-        self.taken = Spool(artefacts)
+        self.taken = Spool(artefacts, kept_bytes_max=order.shown_bytes_max)
         self.trip = Trip(1, acted=False)
 
     def begin(self) -> Trip:

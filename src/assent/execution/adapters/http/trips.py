@@ -38,6 +38,7 @@ class Trip:
         self.number = number
         self._on_head = on_head
         self.method = ""
+        self._reads = False
         self.fields: headers.Fields = ()
         self.has_body = True
         self.hops: list[Hop] = []
@@ -58,6 +59,7 @@ class Trip:
                 `order_malformed`.
         """
         self.method = headers.check_method(order.method)
+        self._reads = order.reads
         self.fields = headers.check_fields(order.headers, idempotency_key=order.idempotency_key)
         self.url = parse_url(order.url)
         if order.upload is not None and order.body:
@@ -67,6 +69,11 @@ class Trip:
         if order.retries_max and not retries.may_repeat(self.method, idempotency_key=order.idempotency_key):
             message = f"a {self.method} that is sent again may happen again"
             raise Malformed("order_malformed", message, hint="leave out `retries_max`, or give an idempotency key")
+
+    @property
+    def _judged(self) -> str:
+        """The method by which an ending is judged: a request that changes nothing is as harmless as a GET."""
+        return "GET" if self._reads else self.method
 
     def next_hop(self) -> Hop:
         """Open the page for the hop that begins."""
@@ -113,7 +120,7 @@ class Trip:
         Raises:
             Refused: it leads nowhere the lane goes, or there were too many (`redirect_refused`).
         """
-        self.acted = self.acted or exchanges.may_have_acted(self.method, self.status)
+        self.acted = self.acted or exchanges.may_have_acted(self._judged, self.status)
         if len(self.hops) > redirects_max:
             raise Refused("redirect_refused", f"more than {redirects_max} redirects", hint="raise `redirects_max`")
         try:
@@ -129,11 +136,13 @@ class Trip:
     def answered(self) -> Judgement:
         """A whole answer came."""
         retry_after = headers.field(self.answer_fields, b"retry-after") is not None
-        return exchanges.judge_answer(method=self.method, status=self.status, retry_after=retry_after, acted=self.acted)
+        return exchanges.judge_answer(
+            method=self._judged, status=self.status, retry_after=retry_after, acted=self.acted
+        )
 
     def refused(self, error: Refused) -> Judgement:
         """The answer was no before a byte of this hop was sent."""
-        ending = exchanges.judge_break(method=self.method, sent=False, status=0, acted=self.acted)
+        ending = exchanges.judge_break(method=self._judged, sent=False, status=0, acted=self.acted)
         code = error.code
         if len(self.hops) > 1 and code in {"host_refused", "address_refused"}:
             code = "redirect_refused"
@@ -148,7 +157,7 @@ class Trip:
             return self.broken(error.code, str(error))
         if not self.sent:
             self.hops[-1].verdict = "unreachable"
-            ending = exchanges.judge_break(method=self.method, sent=False, status=0, acted=self.acted)
+            ending = exchanges.judge_break(method=self._judged, sent=False, status=0, acted=self.acted)
             return Judgement(ending=ending, code="unreachable", message=str(error))
         limit = _LIMIT_OF.get(error.code, "")
         judgement = self.broken("output_limit" if limit else "cut_short", str(error), limit=limit)
@@ -158,7 +167,7 @@ class Trip:
 
     def broken(self, code: str, message: str, *, limit: str = "") -> Judgement:
         """It ended without a whole answer, maybe after the request was sent."""
-        ending = exchanges.judge_break(method=self.method, sent=self.sent, status=self.status, acted=self.acted)
+        ending = exchanges.judge_break(method=self._judged, sent=self.sent, status=self.status, acted=self.acted)
         if self.sent and ending is Ending.UNKNOWN:
             message += "; the request may have been carried out"
         return Judgement(ending=ending, code=code, message=message, limit=limit)

@@ -1,0 +1,73 @@
+"""Which models can be asked: the declared endpoints, and those that are known without a declaration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.util import find_spec
+
+from assent.bootstrap.settings_agents import ModelSettings
+from assent.ledger.operations import Operation
+from assent.operations.models import Endpoint, ModelOperation
+from assent.operations.scripts import SCRIPT_BYTES_MAX, ScriptedModel, read_script
+from assent.primitives.errors import Malformed, Unavailable
+from assent.reasoning.ports import Wire
+
+# Found when they are wanted: nobody who speaks one wire format loads the others.
+_WIRES = {
+    "anthropic": ("assent.reasoning.adapters.anthropic", "Anthropic"),
+    "openai": ("assent.reasoning.adapters.openai_responses", "OpenAiResponses"),
+    "openai-chat": ("assent.reasoning.adapters.openai_chat", "OpenAiChat"),
+    "gemini": ("assent.reasoning.adapters.gemini", "Gemini"),
+    "ollama": ("assent.reasoning.adapters.ollama", "Ollama"),
+}
+KNOWN = {
+    "anthropic": Endpoint(name="anthropic", url="https://api.anthropic.com", credential="env:ANTHROPIC_API_KEY"),
+    "openai": Endpoint(name="openai", url="https://api.openai.com", credential="env:OPENAI_API_KEY"),
+    "gemini": Endpoint(name="gemini", url="https://generativelanguage.googleapis.com", credential="env:GEMINI_API_KEY"),
+    "ollama": Endpoint(name="ollama", url="http://127.0.0.1:11434"),
+}
+
+
+def model_operations(declared: Iterable[ModelSettings]) -> tuple[Operation, ...]:
+    """An operation for each endpoint.
+
+    Raises:
+        Malformed: `model_unusable`: an endpoint has no address, or its script is not one.
+        Unavailable: `script_unreadable`.
+    """
+    found: dict[str, Operation] = {
+        name: ModelOperation(endpoint, wire=wire_of(name))
+        for name, endpoint in KNOWN.items()
+        if find_spec(_WIRES[name][0])
+    }
+    found |= {one.endpoint.name: _operation(one) for one in declared}
+    return tuple(found.values())
+
+
+def wire_of(name: str) -> Wire:
+    """The codec of a wire format."""
+    module, attribute = _WIRES[name]
+    wire: Wire = getattr(import_module(module), attribute)()
+    return wire
+
+
+def _operation(declared: ModelSettings) -> Operation:
+    endpoint = declared.endpoint
+    if declared.script is not None:
+        try:
+            with declared.script.open("rb") as file:
+                data = file.read(SCRIPT_BYTES_MAX + 1)
+        except OSError as error:
+            what = (error.strerror or "no reason given").lower()
+            raise Unavailable("script_unreadable", f"the script `{declared.script}` cannot be read: {what}") from error
+        return ScriptedModel(endpoint.name, read_script(data))
+    known = KNOWN.get(endpoint.name) or KNOWN.get(declared.wire)
+    if not endpoint.url and known is None:
+        raise Malformed("model_unusable", f"the model `{endpoint.name}` has no `url`", hint="say where it is asked")
+    url = endpoint.url or (known.url if known else "")
+    credential = endpoint.credential or (known.credential if known and not endpoint.url else "")
+    return ModelOperation(
+        Endpoint(name=endpoint.name, url=url, credential=credential, summary=endpoint.summary),
+        wire=wire_of(declared.wire),
+    )

@@ -1,0 +1,67 @@
+"""What an agent does with its own work: keep a list, ask, say, hand on. Operations that touch nothing outside of it.
+
+They are governed like any other, so the record shows them and policy can take them away. What follows from one, a
+question to a person or another agent's run, is the run's business (`runs.steps`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from assent.operations.functions import operation
+
+ITEMS_MAX = 100
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One thing to do."""
+
+    text: str
+    done: bool = False
+
+
+@operation(effect="read", name="assistant.todo", idempotent=True)
+def todo(items: list[Item]) -> dict[str, Any]:
+    """Keep a list of what is to be done. It stands before your eyes in every later turn, whatever is forgotten.
+
+    Args:
+        items: the whole list; each has a `text` and may be `done`
+    """
+    return {"items": [{"text": one.text, "done": one.done} for one in items[:ITEMS_MAX]]}
+
+
+@operation(effect="read", name="assistant.ask", idempotent=True)
+def ask(question: str) -> str:
+    """Ask the person you work for, and wait for the answer.
+
+    Args:
+        question: one question, with all that is needed to answer it
+    """
+    return question
+
+
+@operation(effect="read", name="assistant.message", idempotent=True)
+def message(text: str) -> str:
+    """Tell the person something before you are done. You go on at once.
+
+    Args:
+        text: what to tell
+    """
+    return text
+
+
+@operation(effect="read", name="assistant.delegate", idempotent=True)
+def delegate(agent: str, task: str) -> dict[str, Any]:
+    """Have another agent do a part of the work, and get its answer.
+
+    Args:
+        agent: the agent's name
+        task: what it is to do, with all that it needs to know
+    """
+    return {"agent": agent, "task": task}
+
+
+ASSISTANT: tuple[Callable[..., Any], ...] = (todo, ask, message, delegate)

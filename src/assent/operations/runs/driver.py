@@ -1,0 +1,317 @@
+"""The driver: carries a run on from where its record ends until it is over or waits for somebody else.
+
+Nothing is kept here that the record does not hold. Each step is found from the story, done through the gate, and read
+back from the record into the story; a driver that dies at any point is followed by one that reads the same record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+
+from assent.execution.outcomes import StreamEvent
+from assent.ledger.commands import WriteNotes
+from assent.ledger.contracts import EffectClass
+from assent.ledger.effects import Effect, EffectState
+from assent.ledger.entries import SALT_BYTES
+from assent.ledger.journals import Content, Note, Noted
+from assent.ledger.operations import Operation
+from assent.ledger.ports import LedgerStore
+from assent.operations.gate import Gate
+from assent.operations.models import CONNECTOR, ModelOperation
+from assent.operations.recovery import Recovery
+from assent.operations.runs import entries, steps
+from assent.operations.runs.entries import Ended
+from assent.operations.runs.events import (
+    CallEnded,
+    Decided,
+    ModelFailed,
+    OnRunEvent,
+    Proposal,
+    RunEnded,
+    TurnBegan,
+    Waiting,
+    Words,
+)
+from assent.operations.runs.states import RunMove, RunState
+from assent.operations.runs.story import Story, key_of_attempt, key_of_call
+from assent.operations.runs.transcript import pack_of, result_text
+from assent.operations.wishes import Wish
+from assent.primitives.clock import Entropy
+from assent.primitives.errors import Conflict, Malformed, NotFound
+from assent.primitives.ids import TenantId
+from assent.primitives.leases import Fence
+from assent.reasoning.context import Pack, Piece, read_pieces
+from assent.reasoning.failures import FailureKind, failure
+from assent.reasoning.messages import TextDelta, ToolCall
+
+MOVED_MAX = 4
+"""How often an end is written anew because its session moved on."""
+
+Attend = Callable[[Story, steps.Attend], Awaitable[Ended | None]]
+Finish = Callable[[Story, Ended, bool], Awaitable[Iterable[Note]]]
+
+
+class Driver:
+    """Drives one run at a time for each caller; every dependency is given.
+
+    `attend` sees to a run that was begun for a call, and gives its end, or None while there is none; `also` gives what
+    is to be written together with a run's end.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: LedgerStore,
+        gate: Gate,
+        recovery: Recovery,
+        operations: Mapping[str, Operation],
+        fence: Fence,
+        entropy: Entropy,
+        attend: Attend,
+        also: Finish,
+    ) -> None:
+        self._store = store
+        self._gate = gate
+        self._recovery = recovery
+        self._operations = operations
+        self._fence = fence
+        self._entropy = entropy
+        self._attend = attend
+        self._also = also
+
+    async def drive(self, story: Story, tell: OnRunEvent) -> Story:
+        """Go on until the run is over or waits.
+
+        Raises:
+            Conflict: another node works on it.
+            Unavailable: the database or this node's lease is not there; the run goes on from its record.
+        """
+        prior = await self._prior(story)
+        kept: set[str] = {*story.begun.prior}
+        while RunState(story.journal.state) is RunState.RUNNING:
+            step = steps.next_step(story)
+            match step:
+                case steps.Ask():
+                    await self._ask(story, step, prior, kept, tell)
+                case steps.Perform():
+                    await self._perform(story, step, tell)
+                case steps.Settle():
+                    await self._settle(story, step, tell)
+                case steps.Attend():
+                    await self._see_to(story, step, tell)
+                case steps.Wait():
+                    await self._wait(story, step, tell)
+                case steps.End():
+                    await self.end(story, step.move, step.payload, by="assent", tell=tell)
+        return story
+
+    async def end(self, story: Story, move: RunMove, payload: Ended, *, by: str, tell: OnRunEvent) -> None:
+        """Write how a run ends, together with what belongs to that."""
+        for last in (*[False] * (MOVED_MAX - 1), True):
+            note = entries.ended(story.journal, move, payload, by=by, salt=self._entropy(SALT_BYTES))
+            try:
+                await self.write(story, note, *await self._also(story, payload, move is not RunMove.CANCEL))
+                break
+            except Conflict as conflict:  # the session was spoken in meanwhile; if the run itself moved, that stands
+                if last or conflict.code != "journal_moved" or await self._moved(story):
+                    raise
+        story.ended = payload
+        failed = payload.failure
+        tell(
+            RunEnded(
+                run=story.journal.id,
+                state=story.journal.state,
+                text=payload.text,
+                failure=f"{failed.kind}: {failed.message}" if failed else "",
+            )
+        )
+
+    async def _moved(self, story: Story) -> bool:
+        now = await self._store.journal(story.journal.tenant, "run", story.journal.id)
+        return now is None or now.last_seq != story.journal.last_seq
+
+    async def write(self, story: Story, note: Note, *others: Note, contents: tuple[Content, ...] = ()) -> None:
+        """Write a note of the run, and others in the same commit, and see the run as it stands afterwards."""
+        tenant = story.journal.tenant
+        command = WriteNotes(tenant=tenant, fence=self._fence, notes=(note, *others), contents=contents)
+        _: Noted = await self._store.apply(command)
+        journal = await self._store.journal(tenant, "run", story.journal.id)
+        assert journal is not None, "it was just written"
+        story.journal = journal
+
+    async def _prior(self, story: Story) -> tuple[Piece, ...]:
+        named = story.compacted.pieces if story.compacted else story.begun.prior
+        contents = await self._store.contents(story.journal.tenant, named) if named else {}
+        return read_pieces(named, contents)
+
+    async def _ask(
+        self, story: Story, step: steps.Ask, prior: tuple[Piece, ...], kept: set[str], tell: OnRunEvent
+    ) -> None:
+        run = story.journal.id
+        try:
+            pack = pack_of(story, prior=prior)
+        except Malformed as malformed:
+            told = failure(FailureKind.CONTEXT_TOO_LARGE, malformed.message)
+            await self.end(story, RunMove.FAIL, Ended(failure=told), by="assent", tell=tell)
+            return
+        if step.delay_ms:
+            await asyncio.sleep(step.delay_ms / 1000)
+        tell(
+            TurnBegan(
+                run=run, turn=step.turn, model=step.model, tokens=pack.tokens, label=pack.label.integrity,
+                left_out=pack.left_out,
+            )
+        )  # fmt: skip
+        endpoint = f"{CONNECTOR}.{step.model.partition(':')[0]}"
+        operation = self._operations.get(endpoint)
+        live = operation.live() if isinstance(operation, ModelOperation) else None
+
+        def show(event: StreamEvent) -> None:
+            for delta in live.feed(event.data) if live else ():
+                if isinstance(delta, TextDelta):
+                    tell(Words(run=run, turn=step.turn, text=delta.text))
+
+        wish = self._question(story, step, pack, endpoint, kept)
+        answer = await self._gate.perform(wish, on_event=show)
+        kept.update(pack.digests)
+        await self._read(story, answer.effect)
+        self._tell_fault(story, step, tell)
+
+    def _question(self, story: Story, step: steps.Ask, pack: Pack, endpoint: str, kept: set[str]) -> Wish:
+        agent = story.begun.agent
+        arguments = {
+            "model": step.model.partition(":")[2],
+            "pieces": [*pack.digests],
+            "output_tokens_max": agent.output_tokens_max,
+        }
+        if agent.temperature_milli is not None:
+            arguments["temperature_milli"] = agent.temperature_milli
+        pairs = dict(zip(pack.digests, pack.data, strict=True))
+        contents = tuple(Content(digest=name, data=data, kept=name in kept) for name, data in pairs.items())
+        key = key_of_attempt(story.journal.id, step.turn, step.attempt)
+        return self._wish(story, endpoint, arguments, key, contents)
+
+    def _wish(
+        self,
+        story: Story,
+        operation: str,
+        arguments: Mapping[str, object],
+        key: str,
+        contents: tuple[Content, ...] = (),
+    ) -> Wish:
+        return Wish(
+            tenant=story.journal.tenant,
+            operation=operation,
+            arguments=arguments,
+            principal=story.begun.agent.principal,
+            on_behalf_of=story.begun.on_behalf_of,
+            run=story.journal.id,
+            key=key,
+            contents=contents,
+        )
+
+    async def _perform(self, story: Story, step: steps.Perform, tell: OnRunEvent) -> None:
+        """Ask for the proposals in their order; neighbours that only read are asked for side by side."""
+        for group in _groups(step.calls, reads=lambda call: self._reads(story.begun.operation_of(call.name))):
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    for place, call in group:
+                        tasks.create_task(self._call(story, step.turn, place, call, tell=tell))
+            except ExceptionGroup as several:
+                raise several.exceptions[0] from several
+
+    async def _call(self, story: Story, turn: int, place: int, call: ToolCall, *, tell: OnRunEvent) -> None:
+        run, tool = story.journal.id, call.name
+        operation = story.begun.operation_of(tool)
+        tell(Proposal(run=run, turn=turn, place=place, tool=tool, operation=operation, arguments=call.arguments))
+        answer = await self._gate.perform(self._wish(story, operation, call.arguments, key_of_call(run, turn, place)))
+        await self._read(story, answer.effect)
+        decision, record = answer.decision, story.calls[turn, place]
+        if decision is not None:
+            tell(
+                Decided(
+                    run=run, turn=turn, place=place, tool=tool, verdict=decision.verdict, rules=decision.rules,
+                    reason=decision.reason,
+                )
+            )  # fmt: skip
+        if record.over:
+            text, _ = result_text(story, record)
+            effect = record.effect
+            tell(
+                CallEnded(
+                    run=run, turn=turn, place=place, tool=tool, effect=effect.id, state=effect.state, code=effect.code,
+                    text=text,
+                )
+            )  # fmt: skip
+
+    async def _settle(self, story: Story, step: steps.Settle, tell: OnRunEvent) -> None:
+        """See how an open effect stands by now; carry out what was approved, ask again what may be asked again."""
+        open_ = step.attempt.effect if step.attempt else step.call.effect if step.call else None
+        assert open_ is not None, "there is something to settle"
+        effect = await self._must_find(story.journal.tenant, open_)
+        with suppress(Conflict):  # somebody was faster: how it stands is read below
+            if effect.state is EffectState.GRANTED:
+                await self._gate.release(effect.tenant, effect.id)
+            elif effect.state is EffectState.UNKNOWN:
+                await self._recovery.look(effect)
+            elif effect.state is EffectState.DISPATCHED:
+                await self._held_elsewhere(story, effect, tell)
+        await self._read(story, effect)
+
+    async def _held_elsewhere(self, story: Story, effect: Effect, tell: OnRunEvent) -> None:
+        """It was dispatched by a node that may be gone; if it is not, it is waited for."""
+        if not await self._recovery.fence_out_the_dead():
+            await self._wait(story, steps.Wait(reason="unknown", of=effect.id), tell)
+
+    async def _see_to(self, story: Story, step: steps.Attend, tell: OnRunEvent) -> None:
+        end = await self._attend(story, step)
+        if end is None:
+            await self._wait(story, steps.Wait(reason="child", of=step.call.effect.id), tell)
+        else:
+            story.children[step.call.effect.id] = end
+
+    async def _wait(self, story: Story, step: steps.Wait, tell: OnRunEvent) -> None:
+        await self.write(story, entries.waiting(story.journal, reason=step.reason, of=step.of))
+        tell(Waiting(run=story.journal.id, reason=step.reason, of=step.of, question=step.question))
+
+    async def _read(self, story: Story, effect: Effect) -> None:
+        """Read an effect back from the record: what goes on is what is written."""
+        found = await self._must_find(effect.tenant, effect)
+        story.note_effect(found, await self._store.history(found.tenant, found))
+
+    async def _must_find(self, tenant: TenantId, effect: Effect) -> Effect:
+        found = await self._store.effect(tenant, effect.id)
+        if found is None:
+            raise NotFound("effect_not_found", f"there is no effect `{effect.id}`", hint="see `assent timeline`")
+        return found
+
+    def _tell_fault(self, story: Story, step: steps.Ask, tell: OnRunEvent) -> None:
+        attempt = story.attempts[step.turn][step.attempt]
+        if attempt.fault is not None:
+            then = steps.next_step(story)
+            tell(
+                ModelFailed(
+                    run=story.journal.id, turn=step.turn, model=step.model, message=attempt.fault.message,
+                    then=f"ask {then.model}" if isinstance(then, steps.Ask) else type(then).__name__.lower(),
+                )
+            )  # fmt: skip
+
+    def _reads(self, operation: str) -> bool:
+        known = self._operations.get(operation)
+        return known is not None and known.contract.effect is EffectClass.READ
+
+
+def _groups(
+    calls: Iterable[tuple[int, ToolCall]], *, reads: Callable[[ToolCall], bool]
+) -> list[list[tuple[int, ToolCall]]]:
+    groups: list[list[tuple[int, ToolCall]]] = []
+    together = False
+    for place, call in calls:
+        if together and reads(call):
+            groups[-1].append((place, call))
+        else:
+            groups.append([(place, call)])
+        together = reads(call)
+    return groups

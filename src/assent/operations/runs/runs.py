@@ -1,0 +1,307 @@
+"""Runs: begin one, carry it on, look at it, pause, cancel, speak to it, fork it, and tell it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from assent.ledger.commands import WriteNotes
+from assent.ledger.contracts import OperationContract
+from assent.ledger.entries import SALT_BYTES
+from assent.ledger.journals import Content, Journal, Note, content
+from assent.ledger.operations import Operation
+from assent.ledger.ports import LedgerStore
+from assent.operations.gate import Gate
+from assent.operations.recovery import Recovery
+from assent.operations.runs import entries, steps
+from assent.operations.runs.driver import Driver
+from assent.operations.runs.entries import Ended, Exchange, Started
+from assent.operations.runs.events import OnRunEvent, RunEvent
+from assent.operations.runs.sessions import Sessions
+from assent.operations.runs.states import RUN, RunMove, RunState
+from assent.operations.runs.story import Story, tell_story
+from assent.operations.runs.transcript import heard_of, piece_bytes, transcript_of
+from assent.operations.toolbox import offers_of
+from assent.primitives.clock import Entropy
+from assent.primitives.errors import Conflict, NotFound
+from assent.primitives.ids import IdSource, TenantId
+from assent.primitives.leases import Fence
+from assent.reasoning.agents import AgentDefinition, check_agent
+from assent.reasoning.context import Piece, Source, read_pieces
+from assent.reasoning.failures import FailureKind, failure
+from assent.reasoning.messages import Message, Text
+
+RUNS_MAX = 1_000
+EFFECTS_MAX = 100_000
+DEPTH_MAX = 4
+ALIVE = (RunState.RUNNING, RunState.WAITING, RunState.PAUSED)
+
+
+class RunView(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as it is shown."""
+
+    id: str
+    agent: str
+    state: str
+    session: str
+    turn: int
+    task: str
+    text: str
+    failure: str
+    input_tokens: int
+    output_tokens: int
+    effects: int
+    updated_at_ms: int
+    waits_for: str = ""
+
+
+def _unheard(_: RunEvent) -> None:
+    return None
+
+
+class Runs:
+    """The runs of this node's tenants. Every dependency is given."""
+
+    def __init__(
+        self,
+        *,
+        store: LedgerStore,
+        gate: Gate,
+        recovery: Recovery,
+        sessions: Sessions,
+        operations: Mapping[str, Operation],
+        agents: Mapping[str, AgentDefinition],
+        fence: Fence,
+        ids: IdSource,
+        entropy: Entropy,
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._contracts: Mapping[str, OperationContract] = {n: o.contract for n, o in operations.items()}
+        self.agents = agents
+        self._fence = fence
+        self._ids = ids
+        self._entropy = entropy
+        self._driver = Driver(
+            store=store, gate=gate, recovery=recovery, operations=operations, fence=fence, entropy=entropy,
+            attend=self._attend, also=self._reply,
+        )  # fmt: skip
+
+    async def begin(
+        self,
+        tenant: TenantId,
+        agent: AgentDefinition,
+        task: str | Message,
+        *,
+        by: str,
+        session: str = "",
+        key: str = "",
+        sections: Sequence[Source] = (),
+    ) -> str:
+        """Begin a run that answers `task` for the person `by`; its id. In a session the same `key` is the same run.
+
+        Raises:
+            Malformed: `agent_malformed`, `tool_unknown`.
+            NotFound: there is no such session.
+        """
+        check_agent(agent)
+        words = Message(role="user", parts=(Text(text=task),)) if isinstance(task, str) else task
+        prior: tuple[str, ...] = ()
+        journal = None
+        if session:
+            journal, exchange = await self._sessions.now(tenant, session)
+            known = await self._sessions.run_of(tenant, session, key) if key else None
+            if known:
+                return known
+            prior = exchange.pieces
+        begun = Started(
+            agent=agent, offers=offers_of(agent.tools, self._contracts), on_behalf_of=(by,), prior=prior, task=words,
+            by=by, sections=tuple(sections), session=session,
+        )  # fmt: skip
+        id_ = self._ids.run()
+        also = [self._sessions.asked(journal, run=id_, key=key or id_, words=words)] if journal else []
+        await self._write(tenant, entries.started(id_, begun, parent=session, salt=self._salt()), *also)
+        return id_
+
+    async def drive(self, tenant: TenantId, run: str, *, tell: OnRunEvent = _unheard, by: str = "assent") -> RunView:
+        """Carry a run on until it is over or waits. One that waits or is paused is resumed first.
+
+        Raises:
+            NotFound: there is no such run.
+            Conflict: another node works on it.
+            Unavailable: the database or this node's lease is not there; the run goes on from its record.
+        """
+        story = await self.story(tenant, run)
+        state = RunState(story.journal.state)
+        if state in ALIVE and (state is not RunState.RUNNING or not self._is_mine(story.journal)):
+            await self._driver.write(story, entries.resumed(story.journal, by=by))
+            story = await self.story(tenant, run)
+        await self._driver.drive(story, tell)
+        return view(story)
+
+    async def hear(self, tenant: TenantId, run: str, text: str, *, by: str, answers: str = "", key: str = "") -> None:
+        """Say something to a run: an answer to what it asked (`answers`), or words it is told with its next turn.
+
+        Raises:
+            NotFound: there is no such run.
+            Conflict: it is over, or another node works on it.
+        """
+        story = await self.story(tenant, run)
+        self._must_live(story.journal)
+        if answers and not any(call.effect.id == answers for call in story.calls.values()):
+            raise NotFound("effect_not_found", f"run `{run}` asked nothing as `{answers[:80]}`")
+        words = heard_of(text, by=by, after=story.turn, answers=answers)
+        owned = story.journal.node == self._fence.node
+        note = entries.heard(story.journal, words, key=key, salt=self._salt(), owned=owned)
+        await self._driver.write(story, note)
+
+    async def pause(self, tenant: TenantId, run: str, *, by: str) -> RunView:
+        """Stop it until it is resumed. Raises NotFound, Conflict."""
+        story = await self.story(tenant, run)
+        self._must_allow(story.journal, RunMove.PAUSE)
+        await self._driver.write(story, entries.paused(story.journal, by=by))
+        return view(story)
+
+    async def cancel(self, tenant: TenantId, run: str, *, by: str, tell: OnRunEvent = _unheard) -> RunView:
+        """End it for good. Raises NotFound, Conflict."""
+        story = await self.story(tenant, run)
+        self._must_allow(story.journal, RunMove.CANCEL)
+        await self._driver.end(story, RunMove.CANCEL, Ended(text=""), by=by, tell=tell)
+        return view(story)
+
+    async def story(self, tenant: TenantId, run: str) -> Story:
+        """A run as its record tells it.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        journal = await self._store.journal(tenant, "run", run)
+        if journal is None:
+            raise NotFound("run_not_found", f"there is no run `{run[:80]}`", hint="see `assent runs`")
+        notes = await self._store.notes(tenant, "run", run)
+        story = tell_story(journal, notes, await self._store.histories(tenant, run, limit=EFFECTS_MAX))
+        await self._meet_children(story)
+        return story
+
+    async def newest(
+        self, tenant: TenantId, *, states: Sequence[str] = (), session: str | None = None
+    ) -> list[RunView]:
+        """The newest runs, oldest first."""
+        found = await self._store.journals(tenant, "run", states=tuple(states), parent=session, limit=RUNS_MAX)
+        return [view(await self.story(tenant, one.id)) for one in found]
+
+    async def interrupted(self, tenant: TenantId) -> list[Journal]:
+        """Runs that nobody works on although they could go on: their node is gone."""
+        found = await self._store.journals(tenant, "run", states=(RunState.RUNNING,), limit=RUNS_MAX)
+        alive = {(lease.holder, lease.fence) for lease, lapsed in await self._store.leases() if not lapsed}
+        return [one for one in found if (one.node, one.fence) not in alive]
+
+    async def _attend(self, story: Story, step: steps.Attend) -> Ended | None:
+        """Begin the run of a call that hands work on, if it is not there yet, and carry it on."""
+        tenant, id_ = story.journal.tenant, child_id(story.journal.id, step.turn, step.place)
+        if await self._store.journal(tenant, "run", id_) is None:
+            refused = await self._begin_child(story, id_, step)
+            if refused:
+                return Ended(failure=failure(FailureKind.TOOL_MISMATCH, refused))
+        view_ = await self.drive(tenant, id_, by=story.journal.id)
+        return (await self.story(tenant, id_)).ended if RunState(view_.state) not in ALIVE else None
+
+    async def _begin_child(self, story: Story, id_: str, step: steps.Attend) -> str:
+        """Begin it; or why not. Delegation narrows: a child uses no tool that its parent may not pass on."""
+        parent, name = story.begun, str(step.call.arguments.get("agent", ""))
+        agent = self.agents.get(name)
+        chain = (*parent.ancestors, parent.agent.name)
+        if agent is None or name not in parent.agent.delegates:
+            known = ", ".join(parent.agent.delegates) or "nobody"
+            return f"`{name[:80]}` is nobody it may hand work to; there are: {known}"
+        if name in chain:
+            return f"`{name}` works on this already: handing it on would go in a circle"
+        if parent.depth + 1 > DEPTH_MAX:
+            return f"work is handed on at most {DEPTH_MAX} times"
+        narrowed = tuple(tool for tool in agent.tools if tool in parent.agent.delegated)
+        child = msgspec.structs.replace(
+            agent, tools=narrowed, delegated=tuple(tool for tool in agent.delegated if tool in narrowed)
+        )
+        task = Message(role="user", parts=(Text(text=str(step.call.arguments.get("task", ""))),))
+        begun = Started(
+            agent=child, offers=offers_of(narrowed, self._contracts),
+            on_behalf_of=(parent.agent.principal, *parent.on_behalf_of), prior=(), task=task,
+            by=parent.agent.principal, depth=parent.depth + 1, ancestors=chain,
+        )  # fmt: skip
+        tenant = story.journal.tenant
+        await self._write(tenant, entries.started(id_, begun, parent=story.journal.id, salt=self._salt()))
+        return ""
+
+    async def _meet_children(self, story: Story) -> None:
+        for (turn, place), call in story.calls.items():
+            if call.effect.operation == steps.DELEGATE and not call.failed:
+                id_ = child_id(story.journal.id, turn, place)
+                child = await self._store.journal(story.journal.tenant, "run", id_)
+                if child is not None and RunState(child.state) not in ALIVE:
+                    ended = (await self.story(child.tenant, id_)).ended
+                    story.children[call.effect.id] = ended or Ended()
+
+    async def _reply(self, story: Story, end: Ended, final: bool) -> Iterable[Note]:  # noqa: FBT001 (the driver's)
+        """What a session is told when one of its runs ends."""
+        if not story.begun.session or not final:
+            return ()
+        tenant = story.journal.tenant
+        prior = await self._prior(story)
+        data = [content(one) for one in piece_bytes(transcript_of(story, prior=prior)[len(prior) :])]
+        await self._keep(tenant, data)
+        journal, holds = await self._sessions.now(tenant, story.begun.session)
+        before = story.compacted.pieces if story.compacted else holds.pieces
+        text = end.text or (end.failure.message if end.failure else "")
+        exchange = Exchange(pieces=(*before, *(one.digest for one in data)), text=text)
+        return (
+            entries.replied(
+                journal, exchange, run=story.journal.id, final=True, key=f"reply/{story.journal.id}",
+                salt=self._salt(),
+            ),
+        )  # fmt: skip
+
+    async def _prior(self, story: Story) -> tuple[Piece, ...]:
+        named = story.compacted.pieces if story.compacted else story.begun.prior
+        return read_pieces(named, await self._store.contents(story.journal.tenant, named) if named else {})
+
+    async def _keep(self, tenant: TenantId, contents: Sequence[Content]) -> None:
+        await self._store.apply(WriteNotes(tenant=tenant, fence=self._fence, notes=(), contents=tuple(contents)))
+
+    async def _write(self, tenant: TenantId, *notes: Note) -> None:
+        await self._store.apply(WriteNotes(tenant=tenant, fence=self._fence, notes=notes))
+
+    def _is_mine(self, journal: Journal) -> bool:
+        return (journal.node, journal.fence) == (self._fence.node, self._fence.number)
+
+    def _must_live(self, journal: Journal) -> None:
+        if RunState(journal.state) not in ALIVE:
+            raise Conflict("run_over", f"run `{journal.id}` is {journal.state}", hint="begin a new one, or fork it")
+
+    def _must_allow(self, journal: Journal, move: RunMove) -> None:
+        if not RUN.allows(RunState(journal.state), move):
+            raise Conflict("run_moved", f"run `{journal.id}` is {journal.state}: it cannot {move}")
+
+    def _salt(self) -> bytes:
+        return self._entropy(SALT_BYTES)
+
+
+def child_id(run: str, turn: int, place: int) -> str:
+    """The id of the run that a call begins: the same whenever it is looked for."""
+    return f"{run}.{turn}-{place}"
+
+
+def view(story: Story) -> RunView:
+    """A run as it is shown."""
+    journal, usage, end = story.journal, story.usage, story.ended
+    step = steps.next_step(story) if RunState(journal.state) is RunState.WAITING else None
+    waits = f"{step.reason} {step.of}" if isinstance(step, steps.Wait) else ""
+    task = "".join(part.text for part in story.begun.task.parts if isinstance(part, Text))
+    return RunView(
+        id=journal.id, agent=story.begun.agent.name, state=journal.state, session=story.begun.session,
+        turn=story.turn, task=task, text=end.text if end else "",
+        failure=f"{end.failure.kind}: {end.failure.message}" if end and end.failure else "",
+        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens,
+        effects=len(story.calls) + sum(len(one) for one in story.attempts.values()),
+        updated_at_ms=journal.updated_at_ms, waits_for=waits,
+    )  # fmt: skip

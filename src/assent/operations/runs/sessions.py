@@ -1,0 +1,151 @@
+"""Sessions: conversations that runs belong to. What a session holds is a list of pieces; every note says it anew.
+
+So a run pins what was said before it by digests, a fork is a session that begins with another's list, a reset one that
+is empty, and nothing that was said is ever lost from the record.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from assent.ledger.commands import WriteNotes
+from assent.ledger.entries import SALT_BYTES
+from assent.ledger.journals import ID_BYTES_MAX, Journal, Note
+from assent.ledger.ports import LedgerStore, Record
+from assent.operations.runs import entries
+from assent.operations.runs.entries import Exchange
+from assent.primitives.clock import Entropy
+from assent.primitives.digests import digest
+from assent.primitives.errors import Conflict, Malformed, NotFound
+from assent.primitives.ids import TenantId
+from assent.primitives.leases import Fence
+from assent.reasoning.messages import Message, Text
+
+SESSIONS_MAX = 10_000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,126}\Z")
+
+
+class SessionView(msgspec.Struct, frozen=True, kw_only=True):
+    """A session as it is shown; `text` is the newest reply."""
+
+    id: str
+    agent: str
+    state: str
+    messages: int
+    text: str
+    forked: str
+    updated_at_ms: int
+
+
+class Sessions:
+    """The sessions of this node's tenants."""
+
+    def __init__(self, *, store: LedgerStore, fence: Fence, entropy: Entropy) -> None:
+        self._store = store
+        self._fence = fence
+        self._entropy = entropy
+
+    async def open(self, tenant: TenantId, *, agent: str, identity: str, channel: str, name: str) -> str:
+        """The session of this key, begun if it is not there; its id.
+
+        Raises:
+            Malformed: `session_malformed`: a part of the key is not a name.
+        """
+        id_ = session_id(identity=identity, channel=channel, name=name)
+        if await self._store.journal(tenant, "session", id_) is None:
+            note = entries.opened(
+                id_, Exchange(pieces=()), agent=agent, identity=identity, forked="", salt=self._salt()
+            )
+            try:
+                await self._write(tenant, note)
+            except Conflict as conflict:  # somebody else has just opened it
+                if conflict.code != "journal_moved":
+                    raise
+        return id_
+
+    async def now(self, tenant: TenantId, id_: str) -> tuple[Journal, Exchange]:
+        """A session as it stands, and what it holds.
+
+        Raises:
+            NotFound: there is no such session.
+        """
+        journal = await self._store.journal(tenant, "session", id_)
+        if journal is None:
+            raise NotFound("session_not_found", f"there is no session `{id_[:120]}`", hint="see `assent sessions`")
+        return journal, _held(await self._store.notes(tenant, "session", id_))
+
+    async def run_of(self, tenant: TenantId, id_: str, key: str) -> str | None:
+        """The run that answers what was said under this key, if something was."""
+        wanted = digest(key.encode())
+        notes = await self._store.notes(tenant, "session", id_)
+        return next(
+            (one.body["run"] for one in notes if one.type == "session.asked" and one.body.get("key") == wanted), None
+        )
+
+    def asked(self, session: Journal, *, run: str, key: str, words: Message) -> Note:
+        """The note that something was said, to be written with the run that answers it."""
+        text = "".join(part.text for part in words.parts if isinstance(part, Text))
+        return entries.asked(session, run=run, key=key, words=text.encode(), salt=self._salt())
+
+    async def reset(self, tenant: TenantId, id_: str, *, by: str, why: str = "asked for") -> None:
+        """Begin afresh. Raises NotFound, Conflict."""
+        journal, _ = await self.now(tenant, id_)
+        await self._write(tenant, entries.reset(journal, by=by, why=why, salt=self._salt()))
+
+    async def fork(self, tenant: TenantId, id_: str, *, identity: str, channel: str, name: str) -> str:
+        """A new session that holds what this one holds; its id.
+
+        Raises:
+            NotFound: there is no such session.
+            Conflict: a session of this key is there already.
+        """
+        journal, exchange = await self.now(tenant, id_)
+        new = session_id(identity=identity, channel=channel, name=name)
+        note = entries.opened(
+            new, exchange, agent=journal.name, identity=identity, forked=journal.id, salt=self._salt()
+        )
+        await self._write(tenant, note)
+        return new
+
+    async def newest(self, tenant: TenantId) -> list[SessionView]:
+        """The newest sessions, oldest first."""
+        found = await self._store.journals(tenant, "session", limit=SESSIONS_MAX)
+        return [await self.view(tenant, one.id) for one in found]
+
+    async def view(self, tenant: TenantId, id_: str) -> SessionView:
+        """One session. Raises NotFound."""
+        journal, exchange = await self.now(tenant, id_)
+        return SessionView(
+            id=journal.id, agent=journal.name, state=journal.state, messages=len(exchange.pieces), text=exchange.text,
+            forked=journal.parent, updated_at_ms=journal.updated_at_ms,
+        )  # fmt: skip
+
+    async def _write(self, tenant: TenantId, *notes: Note) -> None:
+        await self._store.apply(WriteNotes(tenant=tenant, fence=self._fence, notes=notes))
+
+    def _salt(self) -> bytes:
+        return self._entropy(SALT_BYTES)
+
+
+def session_id(*, identity: str, channel: str, name: str) -> str:
+    """The key of a session: `session:{identity}:{channel}:{id}`.
+
+    Raises:
+        Malformed: `session_malformed`.
+    """
+    for what, part in (("channel", channel), ("session", name)):
+        if not _NAME.match(part):
+            raise Malformed("session_malformed", f"`{part[:80]!a}` is not the name of a {what}")
+    text = f"session:{identity}:{channel}:{name}"
+    if len(text.encode()) > ID_BYTES_MAX:
+        raise Malformed("session_malformed", f"the key of a session has at most {ID_BYTES_MAX} bytes")
+    return text
+
+
+def _held(notes: list[Record]) -> Exchange:
+    for record in reversed(notes):
+        if record.type != "session.asked" and record.payload is not None:
+            return msgspec.json.decode(record.payload, type=Exchange)
+    return Exchange(pieces=())

@@ -1,0 +1,211 @@
+"""The story of a run: what the log says of it, folded. Pure: the same record gives the same story, on any node.
+
+Two kinds of record are folded. The run's own journal says what it began with, what people said, where it waited and
+how it ended. Its effects say what was asked of models and of the world: a model call of turn 3 has the key `run_…/3`,
+its further attempts `run_…/3~1`, …, and the call proposed in its place 2 the key `run_…/3/2`. Whatever has a record is
+never asked for again; what has none is what is left to do (`steps`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from assent.execution.outcomes import Outcome
+from assent.ledger.effects import Effect, EffectState
+from assent.ledger.journals import Journal
+from assent.ledger.ports import Record
+from assent.operations.models import COMPLETION, FAULT
+from assent.operations.runs.entries import Compacted, Ended, Heard, Started
+from assent.operations.runs.telling import told
+from assent.operations.timelines import intent_of, outcome_of, reason_of
+from assent.primitives.errors import InvariantBroken
+from assent.reasoning.failures import FailureKind, Fault
+from assent.reasoning.interpretation import CALLS_MAX
+from assent.reasoning.messages import BrokenCall, Completion, ToolCall, Usage
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One question to a model, as it is on record. `completion` is there when it was answered, `fault` when it is known
+    why not; with neither it is still open."""
+
+    effect: Effect
+    completion: Completion | None = None
+    fault: Fault | None = None
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One proposed call, as it is on record. `text` is what the model is told once nothing more can come of it."""
+
+    effect: Effect
+    text: str
+    failed: bool
+    value: dict[str, Any]
+    arguments: dict[str, Any]
+    rules: tuple[str, ...] = ()
+
+    @property
+    def over(self) -> bool:
+        """Whether the model can be told what came of it."""
+        return self.effect.settled
+
+
+class Story(msgspec.Struct, kw_only=True):
+    """Everything that is on record about one run. A notebook: `note_*` write into it what came to be recorded."""
+
+    journal: Journal
+    begun: Started
+    attempts: dict[int, list[Attempt]] = {}
+    calls: dict[tuple[int, int], Call] = {}
+    heard: list[Heard] = []
+    compacted: Compacted | None = None
+    ended: Ended | None = None
+    children: dict[str, Ended] = {}
+    """How the runs ended that were begun for calls, by the call's effect."""
+    asked_since: dict[int, int] = {}
+    """By turn: how many attempts there were when the run was last resumed. Patience begins anew each time."""
+
+    def note_effect(self, effect: Effect, history: Sequence[Record]) -> None:
+        """Take in an effect of the run as it stands now."""
+        place = place_of(effect.key, self.journal.id)
+        if place is None:
+            return
+        turn, call, attempt = place
+        outcome = outcome_of(history)
+        if call is not None:
+            self.calls[turn, call] = _call(effect, outcome, history)
+            return
+        attempts = self.attempts.setdefault(turn, [])
+        if attempt > len(attempts):
+            raise InvariantBroken(
+                "run_broken", f"attempt {attempt} of turn {turn} of `{self.journal.id}` has none before"
+            )
+        attempts[attempt : attempt + 1] = [_attempt(effect, outcome, history)]
+
+    def note_entry(self, record: Record) -> None:
+        """Take in an entry of the run's journal."""
+        match record.type:
+            case "run.heard":
+                self.heard.append(_payload(record, Heard))
+            case "run.compacted":
+                self.compacted = _payload(record, Compacted)
+            case "run.ended":
+                self.ended = _payload(record, Ended)
+            case "run.resumed":
+                self.asked_since[self.turn] = len(self.attempts.get(self.turn, ()))
+            case _:
+                pass
+
+    @property
+    def turn(self) -> int:
+        """The turn it is in, from 1."""
+        return max(self.attempts, default=1)
+
+    def answer(self, turn: int) -> Completion | None:
+        """What the model said in a turn, once it has."""
+        return next((one.completion for one in self.attempts.get(turn, ()) if one.completion), None)
+
+    @property
+    def usage(self) -> Usage:
+        """All tokens that were used up so far."""
+        found = [one.completion.usage for turn in self.attempts.values() for one in turn if one.completion]
+        return Usage(
+            input_tokens=sum(one.input_tokens for one in found),
+            output_tokens=sum(one.output_tokens for one in found),
+            cache_read_tokens=sum(one.cache_read_tokens for one in found),
+            cache_write_tokens=sum(one.cache_write_tokens for one in found),
+        )
+
+    @property
+    def todo(self) -> list[dict[str, Any]]:
+        """The to-do list as the model last set it."""
+        lists = [call.value for (_, call) in sorted(self.calls.items()) if call.effect.operation == "assistant.todo"]
+        found: list[dict[str, Any]] = lists[-1].get("items", []) if lists else []
+        return found
+
+
+def tell_story(
+    journal: Journal, entries: Sequence[Record], effects: Sequence[tuple[Effect, Sequence[Record]]]
+) -> Story:
+    """Fold the record of a run.
+
+    Raises:
+        InvariantBroken: `run_broken`: the record is not one of a run.
+    """
+    if not entries or entries[0].type != "run.started":
+        raise InvariantBroken("run_broken", f"the journal of `{journal.id}` does not begin with its start")
+    story = Story(journal=journal, begun=_payload(entries[0], Started))
+    later = [(record.seq, record) for record in entries[1:]]
+    for effect, history in sorted(effects, key=lambda pair: pair[0].first_seq):
+        while later and later[0][0] < effect.first_seq:
+            story.note_entry(later.pop(0)[1])
+        story.note_effect(effect, history)
+    for _, record in later:
+        story.note_entry(record)
+    return story
+
+
+def key_of_attempt(run: str, turn: int, attempt: int) -> str:
+    """The idempotency key of a question to a model."""
+    return f"{run}/{turn}~{attempt}" if attempt else f"{run}/{turn}"
+
+
+def key_of_call(run: str, turn: int, place: int) -> str:
+    """The idempotency key of a proposed call."""
+    return f"{run}/{turn}/{place}"
+
+
+def place_of(key: str, run: str) -> tuple[int, int | None, int] | None:
+    """Turn, place (None: a question to a model) and attempt of an effect by its key; None when it is none of the run's
+    own steps."""
+    head, slash, rest = key.partition("/")
+    if head != run or not slash:
+        return None
+    turn, _, place = rest.partition("/")
+    turn, _, attempt = turn.partition("~")
+    numbers = [turn, place or "0", attempt or "0"]
+    if not all(one.isdecimal() for one in numbers):
+        return None
+    return int(turn), int(place) if place else None, int(attempt or 0)
+
+
+def proposals_of(completion: Completion) -> list[ToolCall | BrokenCall]:
+    """What a completion proposes, as far as it is looked at."""
+    return [part for part in completion.parts if isinstance(part, ToolCall | BrokenCall)][:CALLS_MAX]
+
+
+def _attempt(effect: Effect, outcome: Outcome | None, history: Sequence[Record]) -> Attempt:
+    value = outcome.value if outcome else {}
+    if effect.state is EffectState.SUCCEEDED and COMPLETION in value:
+        return Attempt(effect=effect, completion=msgspec.convert(value[COMPLETION], Completion))
+    if FAULT in value:
+        return Attempt(effect=effect, fault=msgspec.convert(value[FAULT], Fault))
+    if effect.state is EffectState.REFUSED:
+        kind = FailureKind.BUDGET_EXHAUSTED if effect.code == "budget_exhausted" else FailureKind.ADAPTER_REJECTED
+        return Attempt(effect=effect, fault=Fault(kind=kind, message=reason_of(history) or effect.code))
+    if effect.settled:
+        message = (outcome.message if outcome else "") or f"the question ended as `{effect.code or effect.state}`"
+        return Attempt(effect=effect, fault=Fault(kind=FailureKind.ADAPTER_UNAVAILABLE, message=message))
+    return Attempt(effect=effect)
+
+
+def _call(effect: Effect, outcome: Outcome | None, history: Sequence[Record]) -> Call:
+    text, failed = told(effect, outcome, reason=reason_of(history))
+    intent = intent_of(history)
+    ruled = [record.body["rules"] for record in history if "rules" in record.body]
+    return Call(
+        effect=effect,
+        text=text,
+        failed=failed,
+        value=outcome.value if outcome else {},
+        arguments=intent.arguments if intent else {},
+        rules=tuple(ruled[-1]) if ruled else (),
+    )
+
+
+def _payload(record: Record, type_: type[Any]) -> Any:  # noqa: ANN401 (the type that is asked for)
+    if record.payload is None:
+        raise InvariantBroken("run_erased", f"what entry {record.seq} held was erased, so the run cannot be told")
+    return msgspec.json.decode(record.payload, type=type_)

@@ -1,0 +1,84 @@
+"""The box: the tools an agent can be given, by the names that models know them by, and the operation each becomes.
+
+A tool takes exactly the arguments of its operation. Any operation can be a tool: outside the box it is called like its
+operation, with `_` for every dot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from assent.ledger.contracts import Argument, OperationContract
+from assent.primitives.errors import Malformed
+from assent.reasoning.messages import Tool
+
+BOX: Mapping[str, str] = MappingProxyType(
+    {
+        "read": "files.read",
+        "write": "files.write",
+        "list": "files.list",
+        "bash": "shell.run",
+        "python": "python.run",
+        "web_fetch": "http.get",
+        "todo": "assistant.todo",
+        "ask_user": "assistant.ask",
+        "message": "assistant.message",
+        "delegate": "assistant.delegate",
+    }
+)
+_TYPES: dict[str, dict[str, Any]] = {
+    "text": {"type": "string"},
+    "integer": {"type": "integer"},
+    "number": {"type": "number"},
+    "boolean": {"type": "boolean"},
+    "texts": {"type": "array", "items": {"type": "string"}},
+    "map": {"type": "object", "additionalProperties": {"type": "string"}},
+    "json": {},
+}
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A tool as a run was given it: what the model is told, and the operation that a proposal becomes."""
+
+    tool: Tool
+    operation: str
+
+
+def offers_of(names: Iterable[str], contracts: Mapping[str, OperationContract]) -> tuple[Offer, ...]:
+    """The tools that these names stand for.
+
+    Raises:
+        Malformed: `tool_unknown`: there is no such tool and no such operation.
+    """
+    found: dict[str, Offer] = {}
+    for name in names:
+        operation = BOX.get(name, name)
+        contract = contracts.get(operation)
+        if contract is None:
+            known = ", ".join(sorted(BOX))
+            raise Malformed(
+                "tool_unknown", f"there is no tool and no operation `{name[:80]}`", hint=f"tools in the box: {known}"
+            )
+        tool = name if name in BOX else operation.replace(".", "_")
+        found[tool] = Offer(tool=_tool(tool, contract), operation=operation)
+    return tuple(found[name] for name in sorted(found))
+
+
+def _tool(name: str, contract: OperationContract) -> Tool:
+    shown = [argument for argument in contract.arguments if argument.kind != "contents"]
+    schema = {
+        "type": "object",
+        "properties": {argument.name: _schema(argument) for argument in shown},
+        "required": [argument.name for argument in shown if argument.required],
+        "additionalProperties": False,
+    }
+    return Tool(name=name, description=contract.summary, schema=schema)
+
+
+def _schema(argument: Argument) -> dict[str, Any]:
+    own: dict[str, Any] = msgspec.json.decode(argument.schema) if argument.schema else _TYPES[argument.kind]
+    return {**own, "description": argument.help}
