@@ -31,9 +31,10 @@ from typing import Any
 import cedarpy
 import msgspec
 
+from assent.bootstrap.offering import STANDARD
 from assent.execution.grants import GrantGate
 from assent.execution.seals import SealKey
-from assent.ledger.connectors import BUILTIN, catalogue
+from assent.ledger.connectors import catalogue
 from assent.ledger.contracts import contract_digest
 from assent.ledger.intents import Intent, intent_bytes, intent_digest
 from assent.ledger.operations import Facts, Place
@@ -57,7 +58,7 @@ BATCH = 100
 RATIO_MAX = 1.5
 CACHED_US_MAX = 10.0
 
-OPERATIONS = catalogue(BUILTIN)
+OPERATIONS = catalogue(STANDARD)
 CONTRACTS = {name: operation.contract for name, operation in OPERATIONS.items()}
 PRINCIPALS = (
     KnownPrincipal(name="agent:writer", roles=("writers",)),

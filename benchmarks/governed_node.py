@@ -18,13 +18,13 @@ from typing import Any
 
 import assent
 from assent.bootstrap.node import DATABASE_NAME, Blueprint, Node, open_node
+from assent.bootstrap.offering import STANDARD
 from assent.execution.attestations import Attestation, ConfinementClass
 from assent.execution.obligations import Obligations
 from assent.execution.orders import FileOrder, Order
 from assent.execution.outcomes import Ending, Evidence, Outcome
 from assent.execution.ports import OnEvent, Steering
 from assent.execution.steering import Capabilities
-from assent.ledger.connectors import BUILTIN
 from assent.ledger.contracts import Argument, EffectClass, Idempotency, OperationContract, contract_digest
 from assent.ledger.effects import EffectState
 from assent.ledger.intents import Intent, intent_bytes
@@ -118,7 +118,7 @@ async def _main(folder: Path) -> None:
         workspace=workspace,
         tenants=(TENANT,),
         principals=(KnownPrincipal(name=AGENT), KnownPrincipal(name=PERSON)),
-        operations=(*BUILTIN, Noop()),
+        operations=(*STANDARD, Noop()),
     )
     async with open_node(blueprint, lanes={FileOrder: NoopLane()}) as node:
         activated = await node.policies.activate(TENANT, policy(), by=PERSON)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from assent.bootstrap import settings
+from assent.bootstrap.offering import STANDARD
 from assent.execution.attestations import LADDER, NEEDS, ConfinementClass
 from assent.execution.orders import Limits
-from assent.ledger.connectors import BUILTIN
 from assent.ledger.contracts import Argument, OperationContract
 from assent.ledger.effects import EffectState
 from assent.ledger.operations import Facts
@@ -91,10 +91,10 @@ def operations_page() -> Iterator[str]:
     """Every operation, by its contract."""
     yield from _head("Operations", "What can be asked for with `assent do`. Each is declared in a contract.")
     yield from ("| operation | | effect | sent twice |", "|---|---|---|---|")
-    for operation in BUILTIN:
+    for operation in STANDARD:
         c = operation.contract
         yield f"| [`{c.name}`](#{_anchor(c.name)}) | {c.summary} | {EFFECTS[c.effect]} | {REPEATS[c.idempotency]} |"
-    for operation in BUILTIN:
+    for operation in STANDARD:
         yield from _operation(operation.contract)
     yield from _section("What rules see of a call", "Computed from the arguments, never declared by the asker.")
     yield from _pairs("fact", WORDS.of("facts", things=Facts.__struct_fields__))

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assent.bootstrap.keys import log_identity
+from assent.bootstrap.offering import STANDARD
 from assent.bootstrap.settings import Settings, read_settings
 from assent.bootstrap.system import SystemClock, SystemEntropy
 from assent.execution.grants import Grant, GrantBody, GrantGate, sealed_bytes
@@ -24,7 +25,7 @@ from assent.execution.obligations import Obligations
 from assent.execution.orders import FileOrder, Limits, order_digest
 from assent.execution.seals import SealKey
 from assent.ledger.adapters.sqlite_verify import SqliteVerifier
-from assent.ledger.connectors import BUILTIN, catalogue
+from assent.ledger.connectors import catalogue
 from assent.ledger.contracts import OperationContract, read_arguments
 from assent.ledger.decisions import Decision, Verdict
 from assent.ledger.effects import EffectState
@@ -43,7 +44,7 @@ from assent.primitives.leases import Fence
 from tests.attacks.rig import ACME, PRINCIPALS, STARTER, Rig, rig
 
 MEGABYTE = "x" * 1_048_576
-OPERATIONS = catalogue(BUILTIN)
+OPERATIONS = catalogue(STANDARD)
 CONTRACTS = {name: operation.contract for name, operation in OPERATIONS.items()}
 
 # Text as it comes from strangers: any code point, halves of pairs and controls included.

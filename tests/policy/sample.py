@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from assent.ledger.connectors import BUILTIN, catalogue
+from assent.bootstrap.offering import STANDARD
+from assent.ledger.connectors import catalogue
 from assent.ledger.contracts import contract_digest, read_arguments
 from assent.ledger.decisions import Decision
 from assent.ledger.intents import Intent, intent_bytes, intent_digest
@@ -16,7 +17,7 @@ from assent.policy.principals import KnownPrincipal
 from assent.primitives.digests import Digest
 from assent.primitives.ids import TenantId
 
-OPERATIONS = catalogue(BUILTIN)
+OPERATIONS = catalogue(STANDARD)
 CONTRACTS = {name: operation.contract for name, operation in OPERATIONS.items()}
 PLACE = Place(workspace="/srv/workspace")
 PRINCIPALS = (

@@ -67,11 +67,16 @@ def targets(operation: str) -> tuple[str, ...]:
     if operation == "jsonrpc.run":
         return SHELL_TARGETS
     named = {"files": FILE_TARGETS, "shell": SHELL_TARGETS, "python": ("1 + 1",), "wasm": FILE_TARGETS}
-    named["terminal"] = SHELL_TARGETS
+    named |= {"terminal": SHELL_TARGETS, "model": ("some",), "assistant": ("this",)}
     return named.get(operation.partition(".")[0], HTTP_TARGETS)
 
 
-def arguments(operation: str, target: str) -> dict[str, Any]:
+def assistant_arguments(operation: str, target: str) -> dict[str, Any]:
+    given = {"question": target, "text": target, "agent": "other", "task": target, "items": [{"text": target}]}
+    return {argument.name: given[argument.name] for argument in CONTRACTS[operation].arguments}
+
+
+def arguments(operation: str, target: str) -> dict[str, Any]:  # noqa: C901 (a table in words)
     if operation == "jsonrpc.call":
         return {"url": target, "method": "stop"}
     if operation == "jsonrpc.run":
@@ -82,6 +87,10 @@ def arguments(operation: str, target: str) -> dict[str, Any]:
         return {"path": target, "module": "sha256:" + "0" * 64}
     if operation.startswith("python."):
         return {"source": target}
+    if operation.startswith("model."):
+        return {"model": target, "pieces": []}
+    if operation.startswith("assistant."):
+        return assistant_arguments(operation, target)
     if operation in ("http.listen", "http.talk"):
         target = target.replace("http", "ws", 1)
     given: dict[str, Any] = {"url" if operation.startswith("http") else "path": target}
@@ -114,6 +123,8 @@ def second_opinion(operation: str, wish: Call, *, approved: bool) -> tuple[str, 
         "files-delete": deletes and not outside,
         "shell-confined": connector == "shell" and not outside,
         "python-confined": connector == "python",
+        "models": connector == "model",
+        "assistant": connector == "assistant",
         "http-read": http and reads,
         "http-publish": http and not reads,
         "files-delete-reviewed": deletes,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache, partial
 from importlib import import_module
-from importlib.util import find_spec
 
 from assent.bootstrap.settings_agents import ModelSettings
 from assent.ledger.operations import Operation
@@ -37,14 +37,13 @@ def model_operations(declared: Iterable[ModelSettings]) -> tuple[Operation, ...]
         Unavailable: `script_unreadable`.
     """
     found: dict[str, Operation] = {
-        name: ModelOperation(endpoint, wire=wire_of(name))
-        for name, endpoint in KNOWN.items()
-        if find_spec(_WIRES[name][0])
+        name: ModelOperation(endpoint, wire=partial(wire_of, name)) for name, endpoint in KNOWN.items()
     }
     found |= {one.endpoint.name: _operation(one) for one in declared}
     return tuple(found.values())
 
 
+@cache
 def wire_of(name: str) -> Wire:
     """The codec of a wire format."""
     module, attribute = _WIRES[name]
@@ -69,5 +68,5 @@ def _operation(declared: ModelSettings) -> Operation:
     credential = endpoint.credential or (known.credential if known and not endpoint.url else "")
     return ModelOperation(
         Endpoint(name=endpoint.name, url=url, credential=credential, summary=endpoint.summary),
-        wire=wire_of(declared.wire),
+        wire=partial(wire_of, declared.wire),
     )

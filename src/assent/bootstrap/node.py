@@ -15,6 +15,7 @@ from assent.bootstrap.anchors import AnchorFile
 from assent.bootstrap.beyond import guests_of, targets_beyond
 from assent.bootstrap.descriptors import raise_open_files_limit
 from assent.bootstrap.keys import log_identity
+from assent.bootstrap.offering import STANDARD
 from assent.bootstrap.settings_targets import HubSettings, TargetSettings
 from assent.bootstrap.settings_web import WebSettings
 from assent.bootstrap.system import SystemClock, SystemEntropy
@@ -54,7 +55,7 @@ from assent.ledger.adapters.sqlite_guests import APPLIES
 from assent.ledger.adapters.sqlite_log import LogBook
 from assent.ledger.adapters.sqlite_verify import SqliteVerifier
 from assent.ledger.commands import OpenLog, ReleaseLease, RenewLease, TakeLease
-from assent.ledger.connectors import BUILTIN, catalogue
+from assent.ledger.connectors import catalogue
 from assent.ledger.dispatch import Dispatcher
 from assent.ledger.operations import Operation, Place
 from assent.operations.assistant import ASSISTANT
@@ -98,7 +99,7 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     workspace: Path
     tenants: tuple[TenantId, ...]
     principals: tuple[KnownPrincipal, ...]
-    operations: tuple[Operation, ...] = BUILTIN
+    operations: tuple[Operation, ...] = STANDARD
     functions: tuple[Callable[..., Any], ...] = ()
     declared: tuple[TargetSettings, ...] = ()
     hub: HubSettings = HubSettings()
@@ -107,8 +108,8 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def offered(self) -> tuple[Operation, ...]:
-        """Every operation: those that are given, those of the functions, and those every agent has."""
-        return (*self.operations, *(one.operation for one in offered((*self.functions, *ASSISTANT))))
+        """Every operation: those that are given, and those of the functions."""
+        return (*self.operations, *(one.operation for one in offered(self.functions)))
 
     @property
     def known(self) -> tuple[KnownPrincipal, ...]:
@@ -230,14 +231,8 @@ def _wire(
     anchors: AnchorFile,
     verifier: SqliteVerifier,
 ) -> Node:
-    contracts = {name: operation.contract for name, operation in operations.items()}
-    principals = blueprint.known
-    policies = Policies(
-        store=store,
-        build=lambda text: Engine(bundle=Bundle(text=text), contracts=contracts, principals=principals),
-        check=lambda text: check(text, contracts=contracts, principals=principals),
-    )
-    place = Place(workspace=str(blueprint.workspace))
+    policies = _policies(store, operations, blueprint.known)
+    place, agents = Place(workspace=str(blueprint.workspace)), {one.name: one for one in blueprint.agents}
     gate = Gate(
         store=store,
         dispatcher=Dispatcher(store=store, executor=executor, clock=clock, entropy=entropy),
@@ -268,11 +263,11 @@ def _wire(
             recovery=recovery,
             sessions=sessions,
             operations=operations,
-            agents={one.name: one for one in blueprint.agents},
+            agents=agents,
             fence=fence,
             ids=ids,
             entropy=entropy,
-        ),
+        ),  # fmt: skip
         policies=policies,
         timelines=Timelines(store=store),
         checkpoints=Checkpoints(store=store),
@@ -285,6 +280,17 @@ def _wire(
         operations=operations,
         anchors=anchors,
         place=place,
+    )
+
+
+def _policies(
+    store: SqliteLedger, operations: Mapping[str, Operation], principals: tuple[KnownPrincipal, ...]
+) -> Policies:
+    contracts = {name: operation.contract for name, operation in operations.items()}
+    return Policies(
+        store=store,
+        build=lambda text: Engine(bundle=Bundle(text=text), contracts=contracts, principals=principals),
+        check=lambda text: check(text, contracts=contracts, principals=principals),
     )
 
 

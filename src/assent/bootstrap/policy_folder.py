@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from assent.bootstrap.offering import STANDARD
 from assent.bootstrap.settings import Settings
-from assent.ledger.connectors import BUILTIN, catalogue
+from assent.ledger.connectors import catalogue
 from assent.ledger.contracts import OperationContract
 from assent.ledger.operations import Operation, Place
 from assent.operations.rehearsals import Rehearsals
@@ -43,12 +44,12 @@ def read_tests(folder: Path) -> list[tuple[str, str]]:
     return [(path.name, _read(path)) for path in sorted(folder.glob(TESTS))]
 
 
-def contracts(operations: Iterable[Operation] = BUILTIN) -> dict[str, OperationContract]:
+def contracts(operations: Iterable[Operation] = STANDARD) -> dict[str, OperationContract]:
     """The contracts of `operations`, by name."""
     return {name: operation.contract for name, operation in catalogue(operations).items()}
 
 
-def rehearsals(settings: Settings, operations: Iterable[Operation] = BUILTIN) -> Rehearsals:
+def rehearsals(settings: Settings, operations: Iterable[Operation] = STANDARD) -> Rehearsals:
     """The bench: policy against `operations` and the declared principals."""
     return Rehearsals(
         operations=catalogue(operations),

@@ -192,8 +192,8 @@ def read_settings(path: Path, *, login: str) -> Settings:
 def blueprint(settings: Settings) -> Blueprint:
     """What `open_node` needs to know."""
     from assent.bootstrap.connector_folder import ConnectorFolder
-    from assent.bootstrap.models import model_operations
     from assent.bootstrap.node import Blueprint
+    from assent.bootstrap.offering import offering
 
     return Blueprint(
         data=settings.data,
@@ -203,7 +203,7 @@ def blueprint(settings: Settings) -> Blueprint:
         declared=settings.targets,
         hub=settings.hub,
         web=settings.web,
-        operations=(*ConnectorFolder(settings.connectors).operations(), *model_operations(settings.models)),
+        operations=offering(settings.models, ConnectorFolder(settings.connectors)),
         agents=settings.agents,
     )
 

@@ -8,6 +8,7 @@ question whose end nobody knows may be asked again.
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -43,9 +44,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelOperation(Unobserved):
-    """One endpoint, spoken to in one wire format."""
+    """One endpoint, spoken to in one wire format, which is loaded when it is first spoken."""
 
-    def __init__(self, endpoint: Endpoint, *, wire: Wire) -> None:
+    def __init__(self, endpoint: Endpoint, *, wire: Callable[[], Wire]) -> None:
         url = parse_url(endpoint.url)
         self._endpoint = endpoint
         self._wire = wire
@@ -72,7 +73,7 @@ class ModelOperation(Unobserved):
         Raises:
             Malformed: `context_missing`, `context_malformed`, `request_unspeakable`.
         """
-        request = self._wire.request(asked_for(self.contract, arguments, place))
+        request = self._wire().request(asked_for(self.contract, arguments, place))
         return HttpOrder(
             method="POST",
             url=self._base + request.path,
@@ -87,7 +88,7 @@ class ModelOperation(Unobserved):
 
     def read(self, outcome: Outcome) -> Outcome:
         """What the model answered, in Assent's own vocabulary; or that it cannot be read."""
-        decoder = self._wire.decoder(content_type=outcome.value["headers"].get("content-type", ""))
+        decoder = self._wire().decoder(content_type=outcome.value["headers"].get("content-type", ""))
         decoder.feed(body_bytes(outcome.value["body"]))
         try:
             completion = decoder.close()
@@ -104,12 +105,12 @@ class ModelOperation(Unobserved):
 
     def live(self) -> Decoder:
         """A decoder for the pieces of an answer as they come, for those who watch; the record is made by `read`."""
-        return self._wire.decoder(content_type="text/event-stream")
+        return self._wire().decoder(content_type="text/event-stream")
 
     def _fault(self, outcome: Outcome) -> Fault:
         value = outcome.value
         if outcome.code == "http_status":
-            return self._wire.fault(status=value["status"], headers=value["headers"], body=body_bytes(value["body"]))
+            return self._wire().fault(status=value["status"], headers=value["headers"], body=body_bytes(value["body"]))
         kind = FailureKind.ADAPTER_REJECTED if outcome.code in _REJECTED else FailureKind.ADAPTER_UNAVAILABLE
         return Fault(kind=kind, message=f"`{self._endpoint.name}`: {outcome.message or outcome.code}")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from assent.bootstrap.offering import STANDARD
 from assent.execution.adapters.local import LocalTarget
 from assent.execution.carry import Executor
 from assent.execution.grants import GrantGate
@@ -20,7 +21,7 @@ from assent.execution.ports import Lane
 from assent.execution.seals import SealKey
 from assent.ledger.adapters.sqlite import SqliteLedger
 from assent.ledger.commands import OpenLog, ReleaseLease, RenewLease, TakeLease
-from assent.ledger.connectors import BUILTIN, catalogue
+from assent.ledger.connectors import catalogue
 from assent.ledger.dispatch import Dispatcher
 from assent.ledger.operations import Operation, Place
 from assent.operations.executions import Executions
@@ -77,7 +78,7 @@ class BenchParts(msgspec.Struct, frozen=True, kw_only=True):
     workspace: Path
     lanes: Mapping[type, Lane]
     policy: str
-    operations: tuple[Operation, ...] = BUILTIN
+    operations: tuple[Operation, ...] = STANDARD
     principals: tuple[KnownPrincipal, ...] = PRINCIPALS
     tenants: tuple[TenantId, ...] = (ACME,)
     ttl_ms: int = LEASE_TTL_MS

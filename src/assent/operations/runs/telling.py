@@ -36,8 +36,8 @@ def told(effect: Effect, outcome: Outcome | None, *, reason: str) -> tuple[str, 
 
 def shown(operation: str, value: dict[str, Any]) -> str:
     """A result as text: what a program or file said, as it is; anything else as JSON."""
-    if operation.startswith("files.") and isinstance(value.get("content"), str):
-        return str(value["content"])
+    if operation == "files.read" and isinstance(value.get("text"), str):
+        return str(value["text"])
     if isinstance(value.get("stdout"), str):
         return _program(value)
     if "body" in value and "status" in value:

@@ -161,10 +161,11 @@ class Counter:
 
     def contracts(self) -> Mapping[str, OperationContract]:
         """Every operation's contract, by name; outside an installation those that come with Assent."""
+        from assent.bootstrap.offering import offering
         from assent.bootstrap.policy_folder import contracts
 
         try:
-            operations = self.shelf.operations()
+            operations = offering(self.place.models, self.shelf)
         except AssentError:
             return contracts()  # there are no settings, or none that can be read: whoever needs them will say so
         self._note_broken()
@@ -172,10 +173,11 @@ class Counter:
 
     def rehearsals(self) -> Rehearsals:
         """Policy's answers without doing anything."""
+        from assent.bootstrap.offering import offering
         from assent.bootstrap.policy_folder import rehearsals
 
         self._note_broken()
-        return rehearsals(self.place, self.shelf.operations())
+        return rehearsals(self.place, offering(self.place.models, self.shelf))
 
     def connecting(self) -> Connecting:
         """What makes and keeps connectors."""
