@@ -251,23 +251,17 @@ def _wire(
         store=store, gate=gate, operations=operations, liveness=liveness, node=fence.node, entropy=entropy
     )
     sessions = Sessions(store=store, fence=fence, entropy=entropy)
+    runs = Runs(
+        store=store, gate=gate, recovery=recovery, sessions=sessions, operations=operations, agents=agents,
+        fence=fence, ids=ids, entropy=entropy,
+    )  # fmt: skip
     return Node(
         id=fence.node,
         gate=gate,
         reviews=Reviews(store=store, gate=gate, entropy=entropy),
         recovery=recovery,
         sessions=sessions,
-        runs=Runs(
-            store=store,
-            gate=gate,
-            recovery=recovery,
-            sessions=sessions,
-            operations=operations,
-            agents=agents,
-            fence=fence,
-            ids=ids,
-            entropy=entropy,
-        ),  # fmt: skip
+        runs=runs,
         policies=policies,
         timelines=Timelines(store=store),
         checkpoints=Checkpoints(store=store),
