@@ -8,8 +8,9 @@ from assent.primitives.release import __version__
 
 if TYPE_CHECKING:
     from assent.operations.functions import operation
+    from assent.surfaces.python.main import Agent, achat, chat
 
-__all__ = ["__version__", "operation"]
+__all__ = ["Agent", "__version__", "achat", "chat", "operation"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 (whatever is asked for)
@@ -18,4 +19,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 (whatever is asked for)
         from assent.operations.functions import operation
 
         return operation
+    if name in ("Agent", "achat", "chat"):
+        from assent.surfaces.python import main
+
+        return getattr(main, name)
     raise AttributeError(f"module `assent` has no `{name}`")
