@@ -12,6 +12,7 @@ import pytest
 
 from assent.bootstrap.founding import found
 from assent.execution.outcomes import Ending
+from assent.ledger.budgets import Hold, Unit, Window
 from assent.ledger.commands import ActivatePolicy, ExpireReviews, FenceOut, OpenLog
 from assent.ledger.connectors import BUILTIN
 from assent.ledger.decisions import Verdict
@@ -22,6 +23,7 @@ from assent.primitives.digests import digest
 from assent.primitives.leases import SYSTEM
 from assent.surfaces.cli import listing
 from assent.surfaces.cli.exits import Exit
+from assent.testing.calls import intent_to
 from assent.testing.clocks import SetClock
 from assent.testing.desks import ACME, Desk
 from assent.testing.ledgers import LedgerFolder
@@ -111,6 +113,12 @@ async def _live_through_everything(store: LedgerStore, clock: SetClock) -> None:
     desk = await Desk(store, clock).start()
     allowed = await desk.accept(key="k")
     await desk.settle(allowed)
+    few = (Hold(scope="tenant", unit=Unit.CALLS, window=Window.DAY, amount=1, limit=2),)
+    await desk.settle(await desk.accept(holds=few), used={"calls": 1})
+    await store.apply(desk.scribe.dispatch(await desk.granted(), holds=few))
+    await store.apply(desk.scribe.dispatch(await desk.granted(), holds=few))
+    await store.apply(desk.scribe.dismiss(await desk.stopped(holds=few)))
+    await store.apply(desk.scribe.accept(intent_to(ACME), Verdict.REVIEW, holds=few))
     await store.apply(desk.scribe.dispatch(await desk.granted()))
     await store.apply(desk.scribe.withdraw(await desk.granted()))
     unknown = await desk.unknown()

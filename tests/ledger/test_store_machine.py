@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from assent.execution.outcomes import Ending
 from assent.ledger import verify_standalone
+from assent.ledger.budgets import Hold, Shortage, Unit, Window
 from assent.ledger.commands import (
     ActivatePolicy,
     Command,
@@ -52,6 +53,17 @@ nodes = st.integers(0, NODES - 1)
 picks = st.integers(0, 10_000)
 keys = st.sampled_from(["", "", "k1", "k2"])
 contents = st.sampled_from(["a", "b"])
+# Few budgets and small ones, so that calls meet in them and run out.
+holds = st.builds(
+    Hold,
+    scope=st.sampled_from(["tenant", "agent:writer"]),
+    unit=st.sampled_from([Unit.TOKENS, Unit.MICROS]),
+    window=st.sampled_from(Window),
+    amount=st.integers(1, 6),
+    limit=st.integers(5, 20),
+)
+some_holds = st.lists(holds, max_size=3, unique_by=lambda hold: (hold.scope, hold.unit, hold.window)).map(tuple)
+uses = st.none() | st.dictionaries(st.sampled_from([Unit.TOKENS.value, Unit.MICROS.value]), st.integers(0, 9))
 
 
 class Worlds(RuleBasedStateMachine):
@@ -80,6 +92,18 @@ class Worlds(RuleBasedStateMachine):
         said, expected = self.answer(command, through), self.expected(command)
         assert said == expected, (command, said, expected)
         return said
+
+    def send_at_once(self, commands: list[Command], *, through: int = 0) -> None:
+        """Many commands that share a commit have the results they would have one after the other."""
+
+        async def said() -> list[Any]:
+            asked = (self.stores[through].apply(command) for command in commands)
+            return await asyncio.gather(*asked, return_exceptions=True)
+
+        results = self.loop.run_until_complete(said())
+        told = [(type(r), r.code) if isinstance(r, AssentError) else r for r in results]
+        expected = [self.expected(command) for command in commands]
+        assert told == expected, (commands, told, expected)
 
     def answer(self, command: Command, through: int) -> Any:
         try:
@@ -122,6 +146,35 @@ class Worlds(RuleBasedStateMachine):
     def accept_under_a_stale_policy(self, node, tenant):
         self.accept(node, tenant, "k1", "a", Verdict.ALLOW, revision="sha256:never")
 
+    @rule(node=nodes, tenant=tenants, key=keys, content=contents, held=some_holds)
+    def accept_holding(self, node, tenant, key, content, held):
+        intent = intent_to(tenant, key=key, content=content, run=f"run-{content}")
+        command = self.scribes[node].accept(intent, revision=self.active(tenant), holds=held)
+        said = self.send(command, through=node // 2)
+        if isinstance(said, Shortage):
+            refused = self.scribes[node].accept(
+                intent, Verdict.DENY, revision=self.active(tenant), effect=command.effect, shortage=said
+            )
+            self.send(refused, through=node // 2)
+
+    @rule(node=nodes, tenant=tenants, held=some_holds, count=st.integers(2, 5), used=uses)
+    def accept_and_settle_many_at_once(self, node, tenant, held, count, used):
+        scribe, revision = self.scribes[node], self.active(tenant)
+        commands: list[Command] = [
+            scribe.accept(intent_to(tenant), revision=revision, holds=held) for _ in range(count)
+        ]
+        commands += [  # in bulk a batch's settles come last
+            scribe.settle(tenant=tenant, effect=e.id, seq=e.last_seq, attempt=e.attempt, used=used)
+            for e in self.model.effects.values()
+            if (e.tenant, e.state, e.node) == (tenant, EffectState.DISPATCHED, scribe.fence.node)
+        ][:2]
+        self.send_at_once(commands, through=node // 2)
+
+    @precondition(lambda self: self.some(EffectState.REFUSED, EffectState.GRANTED))
+    @rule(pick=picks)
+    def dismiss(self, pick):
+        self.send(self.scribes[0].dismiss(self.pick(pick, EffectState.REFUSED, EffectState.GRANTED)))
+
     def accept(self, node, tenant, key, content, verdict, *, quorum=1, revision=None):
         intent = intent_to(tenant, key=key, content=content, run=f"run-{content}")
         revision = self.active(tenant) if revision is None else revision
@@ -129,10 +182,10 @@ class Worlds(RuleBasedStateMachine):
         self.send(command, through=node // 2)
 
     @precondition(lambda self: self.some(EffectState.GRANTED))
-    @rule(node=nodes, pick=picks, stale=st.sampled_from([0, 0, 0, 1]))
-    def dispatch(self, node, pick, stale):
+    @rule(node=nodes, pick=picks, stale=st.sampled_from([0, 0, 0, 1]), held=some_holds)
+    def dispatch(self, node, pick, stale, held):
         effect = self.pick(pick, EffectState.GRANTED)
-        command = self.scribes[node].dispatch(effect, revision=self.active(effect.tenant))
+        command = self.scribes[node].dispatch(effect, revision=self.active(effect.tenant), holds=held)
         self.send(_with(command, last_seq=effect.last_seq - stale), through=node // 2)
 
     @precondition(lambda self: self.some(EffectState.UNKNOWN))
@@ -143,23 +196,23 @@ class Worlds(RuleBasedStateMachine):
         self.send(command, through=node // 2)
 
     @precondition(lambda self: self.some(EffectState.DISPATCHED, EffectState.UNKNOWN))
-    @rule(pick=picks, ending=st.sampled_from(Ending), through=st.integers(0, 1))
-    def settle_the_current_attempt(self, pick, ending, through):
+    @rule(pick=picks, ending=st.sampled_from(Ending), through=st.integers(0, 1), used=uses)
+    def settle_the_current_attempt(self, pick, ending, through, used):
         effect = self.pick(pick, EffectState.DISPATCHED, EffectState.UNKNOWN)
-        self.settle(effect, ending, effect.attempt, through)
+        self.settle(effect, ending, effect.attempt, through, used)
 
     @precondition(lambda self: self.some())
     @rule(pick=picks, ending=st.sampled_from(Ending), attempt=st.integers(1, 2), through=st.integers(0, 1))
     def settle_any_attempt(self, pick, ending, attempt, through):
         self.settle(self.pick(pick), ending, attempt, through)
 
-    def settle(self, effect: Effect, ending: Ending, attempt: int, through: int) -> None:
+    def settle(self, effect: Effect, ending: Ending, attempt: int, through: int, used: Any = None) -> None:
         sent = self.sent_at(effect, attempt)
         if sent is not None:
             seq, before = sent
             command = self.scribes[0].settle(
                 tenant=effect.tenant, effect=effect.id, seq=seq, attempt=attempt, ending=ending, before=before,
-                fence=Fence(node=NodeId(effect.node), number=effect.fence),
+                fence=Fence(node=NodeId(effect.node), number=effect.fence), used=used,
             )  # fmt: skip
             self.send(command, through=through)
 
@@ -220,7 +273,8 @@ class Worlds(RuleBasedStateMachine):
         self.send(ActivatePolicy(tenant=tenant, revision=revision, text=text, by="person:ann", expected=expected))
 
     @rule(
-        duration_ms=st.sampled_from([1, 4_000, 9_999, 15_000]), jump_ms=st.sampled_from([0, 0, -3_600_000, 3_600_000])
+        duration_ms=st.sampled_from([1, 4_000, 9_999, 15_000]),
+        jump_ms=st.sampled_from([0, 0, -HOUR_MS, HOUR_MS, 24 * HOUR_MS, 20 * 24 * HOUR_MS]),
     )
     def time_passes_and_some_renew(self, duration_ms, jump_ms):
         self.clock.pass_ms(duration_ms)
@@ -269,6 +323,11 @@ class Worlds(RuleBasedStateMachine):
             assert shown == [e for e in self.model.effects.values() if e.tenant == tenant]
             active = self.loop.run_until_complete(store.active_policy(tenant))
             assert (active[0] if active else "") == self.active(tenant)
+            budgets = self.loop.run_until_complete(store.budgets(tenant, limit=1_000))
+            assert budgets == self.model.budgets.current(tenant)
+            assert self.loop.run_until_complete(store.budgets(tenant, stopped=True, limit=1_000)) == [
+                one for one in budgets if one.stops
+            ]
         for (tenant, review), expected in self.model.reviews.items():
             assert self.loop.run_until_complete(store.review(tenant, review)) == expected
         leases = self.loop.run_until_complete(store.leases())

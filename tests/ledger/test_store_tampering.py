@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from assent.execution.outcomes import Ending
 from assent.ledger import verify_standalone
+from assent.ledger.budgets import Hold, Unit, Window
 from assent.ledger.commands import ActivatePolicy, KeepCheckpoint, OpenLog, WriteNotes
 from assent.ledger.decisions import Verdict
 from assent.ledger.effects import Move
@@ -28,7 +30,7 @@ from assent.testing.ledgers import LedgerFolder
 
 PROTECTED = (
     "effects", "reviews", "log", "log_nodes", "log_heads", "checkpoints", "policy_revisions", "policy_active",
-    "journals", "journal_keys",
+    "journals", "journal_keys", "budgets", "budget_holds",
 )  # fmt: skip
 # `leases` say who may act now: no entry records a heartbeat, and a forged one can stop a node or let another take over,
 # but it changes nothing that is recorded. `schema_migrations` is compared with the release at every opening.
@@ -54,12 +56,25 @@ async def live(store: LedgerStore, folder: LedgerFolder) -> None:
         denied = await desk.accept(tenant, Verdict.REVIEW)
         await store.apply(desk.scribe.answer(tenant, denied.review, by="person:bob", approve=False))
         await keep_a_journal(store, tenant, desk)
+        await spend(desk, tenant)
         for text, expected in (("permit one", ""), ("permit two", digest(b"permit one"))):
             revision = digest(text.encode())
             await store.apply(
                 ActivatePolicy(tenant=tenant, revision=revision, text=text, by="person:ann", expected=expected)
             )
         await store.apply(KeepCheckpoint(tenant=tenant))
+
+
+async def spend(desk: Desk, tenant: TenantId) -> None:
+    """Holds that stand, that were spent, that found no room, and that were dismissed."""
+    of_run = Hold(scope="run:r", unit=Unit.TOKENS, window=Window.ALL, amount=5, limit=10)
+    of_all = Hold(scope="tenant", unit=Unit.MICROS, window=Window.MONTH, amount=50, limit=1_000)
+    await desk.settle(await desk.accept(tenant, holds=(of_run, of_all)), used={"tokens": 2, "micros": 70})
+    await desk.accept(tenant, holds=(of_run, of_all))
+    await desk.unknown(tenant, holds=(of_all,))
+    await desk.stopped(tenant, holds=(replace(of_run, amount=9),))
+    seen = await desk.stopped(tenant, holds=(of_all, replace(of_run, scope="agent:writer", limit=4)))
+    await desk.store.apply(desk.scribe.dismiss(seen))
 
 
 async def keep_a_journal(store: LedgerStore, tenant: TenantId, desk: Desk) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from assent.execution.grants import Grant
+from assent.ledger.budgets import Hold, Shortage
 from assent.ledger.commands import Accept
 from assent.ledger.decisions import Decision, Placement, Verdict
 from assent.ledger.effects import EFFECT, Effect, EffectState, Move
@@ -40,8 +41,13 @@ def acceptance(
     now_ms: int,
     placement: Placement | None = None,
     contents: tuple[Content, ...] = (),
+    holds: tuple[Hold, ...] = (),
+    shortage: Shortage | None = None,
 ) -> Accept:
-    """The command that accepts `intent` (its canonical bytes are `data`) with its decision, in one commit."""
+    """The command that accepts `intent` (its canonical bytes are `data`) with its decision, in one commit.
+
+    `holds` are taken when it is dispatched at once; with a review they are what the asker brought, kept for then.
+    """
     moves = _MOVES[decision.verdict]
     state = EFFECT.fold(moves)
     body = {
@@ -53,12 +59,14 @@ def acceptance(
     }  # fmt: skip
     asked = _review(intent, intent_digest, decision, effect=effect, review=review, now_ms=now_ms)
     if asked is not None:
-        body |= {"review_terms": review_terms(asked)}
+        body |= {"review_terms": review_terms(asked), **_listed("brought", holds)}
+    if shortage is not None:
+        body |= {"budget": msgspec.to_builtins(shortage)}
     if grant is not None:
         body |= {
             "attempt": grant.body.attempt, "grant": grant.body.id, "node": fence.node, "fence": fence.number,
             "floor": grant.body.obligations.floor, "hosts": [*grant.body.obligations.hosts],
-            **placed(placement),
+            **placed(placement), **held(holds),
         }  # fmt: skip
     return Accept(
         tenant=intent.tenant,
@@ -72,7 +80,14 @@ def acceptance(
         review=asked,
         draft=draft("effect.accepted", body, salt=salt, payload=_payload(data, decision.reason)),
         contents=contents,
+        holds=holds if grant is not None else (),
+        shortage=shortage,
     )
+
+
+def held(holds: tuple[Hold, ...]) -> dict[str, Any]:
+    """What an entry says of the holds that are taken with it."""
+    return _listed("holds", holds)
 
 
 def placed(placement: Placement | None) -> dict[str, Any]:
@@ -103,6 +118,10 @@ def accepted_effect(accept: Accept, seq: int) -> Effect:
         first_seq=seq,
         last_seq=seq,
     )
+
+
+def _listed(name: str, holds: tuple[Hold, ...]) -> dict[str, Any]:
+    return {name: [msgspec.to_builtins(hold) for hold in holds]} if holds else {}
 
 
 def _key_digest(key: str) -> str:

@@ -125,6 +125,9 @@ def check_holds(holds: tuple[Hold, ...]) -> None:
     if len({(one.scope, one.unit, one.window) for one in holds}) < len(holds) or len(holds) > HOLDS_MAX:
         raise Malformed("budget_malformed", f"a call holds each limit once, and at most {HOLDS_MAX}")
     for one in holds:
+        named: tuple[object, ...] = (one.scope, one.unit, one.window)
+        if not all(isinstance(name, kind) for name, kind in zip(named, (str, Unit, Window), strict=True)):
+            raise Malformed("budget_malformed", "a hold names a scope, a unit and a window")
         check_scope(one.scope)
         if not (_is_amount(one.amount, least=1) and _is_amount(one.limit, least=0)):
             raise Malformed(

@@ -132,11 +132,6 @@ def _day_of_month(day: int) -> int:
 # Arithmetic
 
 
-def empty_budget(hold: Hold | Shortage, since_ms: int) -> Budget:
-    """The budget that `hold` is about, before anything was used of it."""
-    return Budget(scope=hold.scope, unit=hold.unit, window=hold.window, since_ms=since_ms)
-
-
 def shortage(budget: Budget, hold: Hold) -> Shortage | None:
     """What stands against taking `hold`, or None when there is room."""
     if budget.spent + budget.held + hold.amount <= hold.limit:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
+from assent.ledger.budgets import Hold, Shortage
 from assent.ledger.decisions import Decision, Placement
 from assent.ledger.effects import EffectState, Move
 from assent.ledger.entries import Draft
@@ -25,7 +28,8 @@ class Accept(Command, frozen=True, kw_only=True, gc=False):
     """Accept an intent together with its decision: refused, in review, or granted and dispatched at once.
 
     Holds only while `fence` holds and `decision.policy_revision` is the active one. `contents` are pieces that the
-    intent names by digest. Result: `Accepted`.
+    intent names by digest. `holds` are taken with a dispatch, all or none; `shortage` is why an accept before this one
+    found no room, and this one is refused. Result: `Accepted`, or a `Shortage`, and then nothing was accepted.
     """
 
     effect: EffectId
@@ -38,13 +42,16 @@ class Accept(Command, frozen=True, kw_only=True, gc=False):
     review: Review | None
     draft: Draft
     contents: tuple[Content, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    shortage: Shortage | None = None
 
 
 class Dispatch(Command, frozen=True, kw_only=True, gc=False):
     """Dispatch a granted effect, consuming its approved review, or send an unknown one again (`again`).
 
-    Holds only while the fence holds, the revision is active, and the effect still stands at `last_seq`. Result: the
-    new log position.
+    Holds only while the fence holds, the revision is active, and the effect still stands at `last_seq`. `holds` are
+    taken as an accept takes them; what an unknown effect held stands, and is used again. Result: the new log position,
+    or a `Shortage`, and then the effect stays granted and its approval good, and the stop is on record.
     """
 
     effect: EffectId
@@ -57,11 +64,13 @@ class Dispatch(Command, frozen=True, kw_only=True, gc=False):
     rules: tuple[str, ...]
     fence: Fence
     placement: Placement | None = None
+    holds: tuple[Hold, ...] = ()
 
 
 class Settle(Command, frozen=True, kw_only=True, gc=False):
     """Record how an attempt ended. Applied only if that attempt is still current under `fence`; otherwise the result
-    is recorded as late and changes nothing. Result: `Settled`."""
+    is recorded as late and changes nothing. `used` is what it used of the units it held, as far as somebody can say.
+    Result: `Settled`."""
 
     effect: EffectId
     last_seq: int
@@ -70,6 +79,7 @@ class Settle(Command, frozen=True, kw_only=True, gc=False):
     state: EffectState
     code: str
     draft: Draft
+    used: Mapping[str, int] | None = None
 
 
 class Judge(Command, frozen=True, kw_only=True, gc=False):
@@ -103,6 +113,14 @@ class Withdraw(Command, frozen=True, kw_only=True, gc=False):
     code: str
     policy_revision: str
     rules: tuple[str, ...]
+
+
+class DismissStop(Command, frozen=True, kw_only=True, gc=False):
+    """Take note that a person has seen what a budget stopped, so that it does not wait in the inbox any more. Result:
+    the log position."""
+
+    effect: EffectId
+    by: str
 
 
 class ExpireReviews(Command, frozen=True, kw_only=True, gc=False):

@@ -8,7 +8,7 @@ fence that will be taken away, and recovery calls it `unknown`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from assent.execution.ports import OnEvent, Steering
 from assent.ledger.commands import OpenLog, Settle, Settled
 from assent.ledger.effects import EffectState, ended
 from assent.ledger.entries import SALT_BYTES
+from assent.ledger.metering import NO_METER, Meter
 from assent.ledger.operations import Reading, as_it_is
 from assent.ledger.ports import LedgerStore
 from assent.ledger.receipts import receipt_draft
@@ -70,9 +71,11 @@ class Dispatcher:
         on_event: OnEvent,
         steering: Steering | None = None,
         read: Reading = as_it_is,
+        meter: Meter = NO_METER,
     ) -> tuple[Outcome, Settled]:
         """Carry `order` and settle. `seq` is the log position of the dispatch, `state` is `dispatched`, or `unknown`
-        when an unknown effect is sent again; `read` says what the operation makes of a success.
+        when an unknown effect is sent again; `read` says what the operation makes of a success, `meter` what the call
+        used of what it holds.
 
         Raises:
             Unavailable: the result could not be recorded now. `settle_owed` records it when the database is well
@@ -85,17 +88,17 @@ class Dispatcher:
             outcome = await asyncio.shield(work)
         except asyncio.CancelledError:
             work.cancel()
-            await to_the_end(self._settle_after(work, grant, seq=seq, state=state))
+            await to_the_end(self._settle_after(work, grant, meter, seq=seq, state=state))
             raise
-        return outcome, await to_the_end(self._settle(grant, outcome, seq=seq, state=state))
+        return outcome, await to_the_end(self._settle(grant, outcome, meter.read(outcome), seq=seq, state=state))
 
-    async def abandon(self, grant: Grant) -> None:
+    async def abandon(self, grant: Grant, meter: Meter = NO_METER) -> None:
         """Settle as cancelled, if it was committed, a dispatch whose caller gave up before it heard the answer.
 
         Raises:
             Unavailable: it could not be recorded; the effect will be found `unknown`.
         """
-        await to_the_end(self._abandon(grant))
+        await to_the_end(self._abandon(grant, meter))
 
     async def settle_owed(self) -> int:
         """Record what could not be recorded when it happened; how many results that were.
@@ -114,7 +117,7 @@ class Dispatcher:
             count += 1
         return count
 
-    async def _abandon(self, grant: Grant) -> None:
+    async def _abandon(self, grant: Grant, meter: Meter) -> None:
         body = grant.body
         # Commands take effect in the order in which they were asked for: after this one it stands or never will.
         await self._store.apply(OpenLog(tenant=body.tenant))
@@ -123,7 +126,7 @@ class Dispatcher:
             outcome = self._without_lane(
                 self._clock.now_ms(), Ending.CANCELLED, "cancelled", "the caller gave up before anything began"
             )
-            await self._settle(grant, outcome, seq=effect.last_seq, state=effect.state)
+            await self._settle(grant, outcome, meter.nothing, seq=effect.last_seq, state=effect.state)
 
     async def _carried(
         self, carry: Callable[[], Coroutine[Any, Any, Outcome]], started_at_ms: int, read: Reading
@@ -138,13 +141,16 @@ class Dispatcher:
             return self._without_lane(started_at_ms, Ending.UNKNOWN, "lane_broken", type(fault).__name__)
 
     async def _settle_after(
-        self, work: asyncio.Task[Outcome], grant: Grant, *, seq: int, state: EffectState
+        self, work: asyncio.Task[Outcome], grant: Grant, meter: Meter, *, seq: int, state: EffectState
     ) -> Settled:
         """Settle when the lane has stopped, however long that takes."""
         await asyncio.wait([work])
-        return await self._settle(grant, work.result(), seq=seq, state=state)
+        outcome = work.result()
+        return await self._settle(grant, outcome, meter.read(outcome), seq=seq, state=state)
 
-    async def _settle(self, grant: Grant, outcome: Outcome, *, seq: int, state: EffectState) -> Settled:
+    async def _settle(
+        self, grant: Grant, outcome: Outcome, used: Mapping[str, int] | None, *, seq: int, state: EffectState
+    ) -> Settled:
         body = grant.body
         moves, after = ended(state, outcome.ending)
         entry = receipt_draft(
@@ -156,6 +162,7 @@ class Dispatcher:
             fence=body.fence,
             outcome=outcome,
             salt=self._entropy(SALT_BYTES),
+            used=used,
         )
         command = Settle(
             tenant=body.tenant,
@@ -166,6 +173,7 @@ class Dispatcher:
             state=after,
             code=outcome.code,
             draft=entry,
+            used=used,
         )
         try:
             settled: Settled = await self._store.apply(command)

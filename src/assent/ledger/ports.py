@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Protocol
 
+from assent.ledger.budgets import Budget
 from assent.ledger.commands import Command
 from assent.ledger.effects import Effect, EffectState
 from assent.ledger.entries import Entry
@@ -38,7 +39,7 @@ class LedgerStore(Protocol):
             Conflict: `key_conflict` (another intent has the key), `effect_moved`, `review_answered`, `policy_moved`,
                 `journal_moved` (it stands elsewhere by now), `journal_held` (another node works on it),
                 `journal_key_conflict` (its key stands there with other words).
-            NotFound: the effect or review is not there.
+            NotFound: the effect, the review or the stop is not there.
             Refused: `review_not_yours`, `review_expired`.
             Unavailable: `lease_lost`: this node's lease lapsed or was taken.
         """
@@ -72,6 +73,12 @@ class LedgerStore(Protocol):
 
     async def histories(self, tenant: TenantId, run: str, *, limit: int) -> list[tuple[Effect, list[Record]]]:
         """A run's effects in the order they were accepted, the newest `limit` of them, each with its history."""
+        ...
+
+    async def budgets(self, tenant: TenantId, *, scope: str = "", stopped: bool = False, limit: int) -> list[Budget]:
+        """What is gone of limits in the windows that run now on the database's clock, for scopes that begin with
+        `scope`, or only where something was `stopped` that nobody dismissed; the newest `limit`, by scope, unit and
+        window."""
         ...
 
     async def journal(self, tenant: TenantId, kind: JournalKind, id_: str) -> Journal | None:

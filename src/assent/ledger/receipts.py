@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -34,8 +35,10 @@ def receipt_draft(
     fence: Fence,
     outcome: Outcome,
     salt: bytes,
+    used: Mapping[str, int] | None = None,
 ) -> Draft:
-    """The entry that settles an attempt. Everything that is not personal stands in the body, for ever."""
+    """The entry that settles an attempt. Everything that is not personal stands in the body, for ever; `used` is what
+    it used of the units it held."""
     evidence = outcome.evidence
     body = {
         "effect": effect, "before": before, "moves": moves, "state": state, "attempt": attempt,
@@ -44,6 +47,8 @@ def receipt_draft(
         "confinement": evidence.attestation.confinement, "limit": evidence.limit,
         "started_at": evidence.started_at_ms, "ended_at": evidence.ended_at_ms, "digests": evidence.digests,
     }  # fmt: skip
+    if used is not None:
+        body |= {"used": dict(used)}
     payload = _encoder.encode(ReceiptPayload(message=outcome.message, value=outcome.value, evidence=evidence))
     return draft("effect.settled", body, salt=salt, payload=payload)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from assent.ledger.budget_folds import BudgetFold
 from assent.ledger.effects import EFFECT, EffectState, Move
 from assent.ledger.entries import Entry
 from assent.ledger.reviews import ReviewMove, ReviewState
@@ -112,6 +113,7 @@ class Fold:
         self.policies: dict[int, FoldedPolicy] = {}
         self.journals: dict[str, FoldedJournal] = {}
         self.journal_keys: dict[tuple[str, str], FoldedKey] = {}
+        self.budgets = BudgetFold()
         self.erased = 0
         self._keys: set[str] = set()
 
@@ -131,14 +133,14 @@ class Fold:
         if "journal" in body:
             return self._note(entry, payload)
         if "effect" not in body:
-            return ""
+            return self.budgets.add(entry)
         if entry.type == "effect.accepted":
             if body["effect"] in self.effects:
                 return "the effect was accepted before"
             if body["key"] and body["key"] in self._keys:
                 return "another effect has its idempotency key"
             self._accept(entry, payload)
-        return self._move(entry, payload)
+        return self._move(entry, payload) or self.budgets.add(entry)
 
     def _note(self, entry: Entry, payload: bytes | None) -> str:
         body = entry.body

@@ -25,24 +25,26 @@ from assent.execution.orders import Order, order_digest
 from assent.execution.outcomes import StreamEvent
 from assent.execution.ports import OnEvent, Steering
 from assent.ledger.acceptances import acceptance, accepted_effect
+from assent.ledger.budgets import Hold, Shortage
 from assent.ledger.commands import Accept, Accepted, Dispatch, Withdraw
 from assent.ledger.decisions import Decision, Placement, Rung, Verdict
 from assent.ledger.dispatch import Dispatcher
 from assent.ledger.effects import Effect, EffectState, Move, settled_effect
 from assent.ledger.entries import SALT_BYTES
-from assent.ledger.intents import Intent, intent_bytes, intent_digest
+from assent.ledger.intents import Intent
+from assent.ledger.metering import NO_METER, Meter, meter_of
 from assent.ledger.operations import Operation, Place, Reading, as_it_is, reading_of
 from assent.ledger.ports import LedgerStore
-from assent.ledger.reviews import Review
 from assent.operations.asking import Asked, Asking
+from assent.operations.budgeting import Budgeting, brought_by, held_by
 from assent.operations.policies import Policies
+from assent.operations.standing import Standing
 from assent.operations.targets import Targets
-from assent.operations.timelines import intent_of, outcome_of
 from assent.operations.wishes import Answer, Wish
 from assent.policy.approvals import Approval
 from assent.policy.grants import Mint
 from assent.primitives.clock import Clock, Entropy
-from assent.primitives.errors import Conflict, InvariantBroken, Malformed, NotFound, Refused, Unavailable
+from assent.primitives.errors import Conflict, Malformed, Refused, Unavailable
 from assent.primitives.ids import EffectId, IdSource, ReviewId, TenantId
 from assent.primitives.leases import Fence
 
@@ -57,6 +59,8 @@ class _Ready(NamedTuple):
     grant: Grant | None
     placement: Placement | None = None
     read: Reading = as_it_is
+    holds: tuple[Hold, ...] = ()
+    meter: Meter = NO_METER
 
 
 def _ignore(_: StreamEvent) -> None:
@@ -81,6 +85,7 @@ class Gate:
         ids: IdSource,
         clock: Clock,
         entropy: Entropy,
+        budgeting: Budgeting | None = None,
     ) -> None:
         self._store = store
         self._dispatcher = dispatcher
@@ -92,6 +97,8 @@ class Gate:
         self._ids = ids
         self._clock = clock
         self._entropy = entropy
+        self._budgeting = budgeting or Budgeting()
+        self._standing = Standing(store)
 
     async def perform(self, wish: Wish, *, on_event: OnEvent = _ignore, steering: Steering | None = None) -> Answer:
         """Take one wish through the whole path and say what became of it. `steering` speaks to it while it runs.
@@ -125,11 +132,11 @@ class Gate:
             Conflict: it is not waiting to be dispatched, somebody else was faster, or its approval is gone.
         """
         self._asking.must_serve(tenant)
-        effect, intent, review = await self._granted(tenant, effect_id)
+        effect, intent, review, history = await self._standing.granted(tenant, effect_id)
         approval = Approval(intent=review.intent, quorum=len(review.approvers), approvers=review.approvers)
-        asked = await self._read(intent)
+        asked, brought = await self._read(intent), None if effect.parent else brought_by(history)
         for _ in range(REDECISIONS_MAX):
-            ready = await self._prepare(asked, approval, effect.id, key=effect.key, attempt=1)
+            ready = await self._prepare(asked, approval, effect.id, key=effect.key, attempt=1, brought=brought)
             if ready.grant is None:
                 return await self._withdraw(effect, ready.decision)
             try:
@@ -137,6 +144,8 @@ class Gate:
             except Conflict as conflict:
                 self._forget_or_raise(tenant, conflict)
             else:
+                if isinstance(seq, Shortage):
+                    return await self._standing.told(tenant, effect.id, _exhausted(seq, ready.decision))
                 dispatched = _at(effect, seq, attempt=1, state=EffectState.DISPATCHED)
                 return await self._carry(dispatched, ready, on_event, steering)
         raise _unsettled_policy()
@@ -149,9 +158,9 @@ class Gate:
             Conflict: it has moved on meanwhile.
         """
         attempt = effect.attempt + 1
-        asked = await self._read(intent)
+        asked, held = await self._read(intent), held_by(await self._store.history(effect.tenant, effect))
         for _ in range(REDECISIONS_MAX):
-            ready = await self._prepare(asked, None, effect.id, key=effect.key, attempt=attempt)
+            ready = await self._prepare(asked, None, effect.id, key=effect.key, attempt=attempt, held=held)
             if ready.grant is None:
                 raise Refused("resend_refused", f"policy no longer allows `{effect.id}`: {ready.decision.reason}")
             try:
@@ -159,6 +168,7 @@ class Gate:
             except Conflict as conflict:
                 self._forget_or_raise(effect.tenant, conflict)
             else:
+                assert not isinstance(seq, Shortage), "what it held stands, so it asks for no more"
                 return await self._carry(_at(effect, seq, attempt=attempt, state=effect.state), ready, on_event)
         raise _unsettled_policy()
 
@@ -184,40 +194,66 @@ class Gate:
         self, wish: Wish, asked: Asked, on_event: OnEvent, steering: Steering | None
     ) -> Answer:
         effect_id = self._ids.effect()
-        ready = await self._prepare(asked, None, effect_id, key=wish.key, attempt=1)
-        decision = ready.decision
-        accept = acceptance(
+        brought = None if wish.parent else wish.holds
+        ready = await self._prepare(asked, None, effect_id, key=wish.key, attempt=1, brought=brought)
+        accept = self._acceptance(wish, asked, ready, effect_id)
+        accepted: Accepted | Shortage = await self._commit(accept, ready)
+        if isinstance(accepted, Shortage):  # nothing was accepted; that it was asked and stopped is recorded instead
+            ready = _Ready(_exhausted(accepted, ready.decision), None, None)
+            accept = self._acceptance(wish, asked, ready, effect_id, shortage=accepted)
+            accepted = await self._commit(accept, ready)
+            assert isinstance(accepted, Accepted), "a refused call holds nothing"
+        if not accepted.fresh:
+            answer = await self._standing.told(wish.tenant, accepted.effect, None)
+            return msgspec.structs.replace(answer, fresh=False)  # the key had it: nothing was done now
+        effect = accepted_effect(accept, accepted.seq)
+        if ready.grant is None:
+            return Answer(effect=effect, decision=ready.decision, review=accept.review)
+        return await self._carry(effect, ready, on_event, steering)
+
+    def _acceptance(
+        self, wish: Wish, asked: Asked, ready: _Ready, effect: EffectId, *, shortage: Shortage | None = None
+    ) -> Accept:
+        return acceptance(
             intent=asked.intent,
             data=asked.data,
             intent_digest=asked.digest,
-            decision=decision,
-            effect=effect_id,
+            decision=ready.decision,
+            effect=effect,
             grant=ready.grant,
             placement=ready.placement,
             fence=self._fence,
             parent=wish.parent,
-            review=self._ids.review() if decision.verdict is Verdict.REVIEW else None,
+            review=self._ids.review() if ready.decision.verdict is Verdict.REVIEW else None,
             salt=self._entropy(SALT_BYTES),
             now_ms=self._clock.now_ms(),
             contents=wish.contents,
+            holds=ready.holds if ready.grant else wish.holds,
+            shortage=shortage,
         )
-        accepted: Accepted = await self._commit(accept, ready)
-        if not accepted.fresh:
-            return await self._existing(wish.tenant, accepted.effect)
-        effect = accepted_effect(accept, accepted.seq)
-        if ready.grant is None:
-            return Answer(effect=effect, decision=decision, review=accept.review)
-        return await self._carry(effect, ready, on_event, steering)
 
     async def _prepare(
-        self, asked: Asked, approval: Approval | None, effect: EffectId, *, key: str, attempt: int
+        self,
+        asked: Asked,
+        approval: Approval | None,
+        effect: EffectId,
+        *,
+        key: str,
+        attempt: int,
+        brought: tuple[Hold, ...] | None = None,
+        held: tuple[Hold, ...] = (),
     ) -> _Ready:
-        """Decide and, when the answer is yes, make the exact order and the grant for it."""
+        """Decide and, when the answer is yes, make the exact order and the grant for it.
+
+        What has to be held is what the limits ask for and what the asker `brought`. With None nothing is: the
+        reconciler's looks are nobody's, and what is sent again has what it `held`.
+        """
         decision = await self._decide(asked, approval)
         if decision.verdict is not Verdict.ALLOW or asked.operation is None or decision.obligations is None:
             return _Ready(decision, None, None)
         try:
             order = asked.operation.plan(asked.arguments, asked.place, decision.obligations, key or effect)
+            holds = () if brought is None else self._budgeting.holds(asked, order, brought)
         except Malformed as malformed:
             return _Ready(_denied("arguments_invalid", str(malformed), revision=decision.policy_revision), None, None)
         placement, rungs = await self._targets.place(order, decision.obligations, asked=asked.facts.target)
@@ -235,11 +271,12 @@ class Gate:
             id=self._ids.grant(),
             now_ms=self._clock.now_ms(),
         )
-        return _Ready(decision, order, grant, placement, reading_of(asked.operation))
+        meter = meter_of(asked.operation, holds or held)
+        return _Ready(decision, order, grant, placement, reading_of(asked.operation), holds, meter)
 
-    async def _dispatch(self, effect: Effect, ready: _Ready, *, review: ReviewId | None) -> int:
+    async def _dispatch(self, effect: Effect, ready: _Ready, *, review: ReviewId | None) -> int | Shortage:
         assert ready.grant is not None, "nothing is dispatched without a grant"
-        seq: int = await self._commit(
+        seq: int | Shortage = await self._commit(
             Dispatch(
                 tenant=effect.tenant,
                 effect=effect.id,
@@ -252,6 +289,7 @@ class Gate:
                 rules=ready.decision.rules,
                 fence=self._fence,
                 placement=ready.placement,
+                holds=ready.holds,
             ),
             ready,
         )
@@ -264,7 +302,7 @@ class Gate:
         except asyncio.CancelledError:
             if ready.grant is not None:
                 with suppress(Unavailable):  # then it will be found unknown
-                    await self._dispatcher.abandon(ready.grant)
+                    await self._dispatcher.abandon(ready.grant, ready.meter)
             raise
 
     async def _carry(
@@ -280,42 +318,13 @@ class Gate:
             on_event=on_event,
             steering=steering,
             read=ready.read,
+            meter=ready.meter,
         )
         if settled.applied:
             after = settled_effect(effect, outcome, settled.seq)
         else:
-            after = await self._must_find(effect.tenant, effect.id)
+            after = await self._standing.must_find(effect.tenant, effect.id)
         return Answer(effect=after, decision=ready.decision, outcome=outcome)
-
-    async def _existing(self, tenant: TenantId, effect_id: EffectId) -> Answer:
-        """The idempotency key already had this effect: tell what became of it, and do nothing."""
-        answer = await self._told(tenant, effect_id, None, review=None)
-        return msgspec.structs.replace(answer, fresh=False)
-
-    async def _told(
-        self, tenant: TenantId, effect_id: EffectId, decision: Decision | None, *, review: Review | None
-    ) -> Answer:
-        effect = await self._must_find(tenant, effect_id)
-        if review is None and effect.review:
-            review = await self._store.review(tenant, ReviewId(effect.review))
-        outcome = None
-        if effect.attempt:
-            outcome = outcome_of(await self._store.history(tenant, effect))
-        return Answer(effect=effect, decision=decision, outcome=outcome, review=review)
-
-    async def _granted(self, tenant: TenantId, effect_id: EffectId) -> tuple[Effect, Intent, Review]:
-        effect = await self._must_find(tenant, effect_id)
-        if effect.state is not EffectState.GRANTED:
-            raise Conflict("effect_moved", f"effect `{effect_id}` is {effect.state}, not waiting to be dispatched")
-        review = await self._store.review(tenant, ReviewId(effect.review))
-        intent = intent_of(await self._store.history(tenant, effect))
-        if review is None or intent is None:
-            raise Refused("intent_erased", f"the call of effect `{effect_id}` is no longer there to be carried out")
-        if intent_digest(intent_bytes(intent)) != effect.intent or review.intent != effect.intent:
-            raise InvariantBroken(
-                "intent_changed", f"the recorded call of effect `{effect_id}` is not what was approved"
-            )
-        return effect, intent, review
 
     async def _withdraw(self, effect: Effect, decision: Decision) -> Answer:
         await self._store.apply(
@@ -330,19 +339,13 @@ class Gate:
                 rules=decision.rules,
             )
         )
-        return await self._told(effect.tenant, effect.id, decision, review=None)
+        return await self._standing.told(effect.tenant, effect.id, decision)
 
     def _forget_or_raise(self, tenant: TenantId, conflict: Conflict) -> None:
         """When the policy moved under a decision, the active one is read again; any other conflict stands."""
         if conflict.code != "policy_moved":
             raise conflict
         self._policies.forget(tenant)
-
-    async def _must_find(self, tenant: TenantId, effect_id: EffectId) -> Effect:
-        effect = await self._store.effect(tenant, effect_id)
-        if effect is None:
-            raise NotFound("effect_not_found", f"there is no effect `{effect_id}`", hint="see `assent timeline`")
-        return effect
 
 
 def _at(effect: Effect, seq: int, *, attempt: int, state: EffectState) -> Effect:
@@ -357,6 +360,10 @@ def _no_rung(rungs: tuple[Rung, ...]) -> str:
     """Why no target will do: each rung that was considered."""
     told = "; ".join(f"{rung.confinement} on `{rung.target}`: {rung.reason}" for rung in rungs)
     return f"no target will do ({told or 'every accepted class lies below the floor'})"[:1_000]
+
+
+def _exhausted(why: Shortage, allowed: Decision) -> Decision:
+    return _denied("budget_exhausted", why.told, revision=allowed.policy_revision)
 
 
 def _denied(code: str, reason: str, *, revision: str = "") -> Decision:

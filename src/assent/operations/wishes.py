@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 
 from assent.execution.outcomes import Outcome
+from assent.ledger.budget_limits import check_holds
+from assent.ledger.budgets import Hold
 from assent.ledger.decisions import Decision
 from assent.ledger.effects import Effect
 from assent.ledger.journals import Content
@@ -24,7 +26,8 @@ NAME_BYTES_MAX = 1_200
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What a surface hands to the gate: who wishes what, as plain values.
 
-    `contents` are the pieces that the arguments name by digest; they are kept with the call.
+    `contents` are the pieces that the arguments name by digest; they are kept with the call. `holds` are what it has to
+    hold beside what the limits of the installation ask for: a run's own allowance, say.
     """
 
     tenant: TenantId
@@ -36,6 +39,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
     parent: str = ""
     contents: tuple[Content, ...] = ()
+    holds: tuple[Hold, ...] = ()
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +60,7 @@ def check_names(wish: Wish) -> None:
         Malformed: a field is not what it should be.
     """
     _check_types(wish)
+    check_holds(wish.holds)
     if wish.key.startswith(OBSERVATION_KEYS) and not wish.parent:
         raise Malformed("key_reserved", f"keys that begin with `{OBSERVATION_KEYS}` are the reconciler's own")
     chain = " ".join(wish.on_behalf_of)
@@ -75,8 +80,10 @@ def _check_types(wish: Wish) -> None:
     arguments: object = wish.arguments
     texts: tuple[object, ...] = (wish.tenant, wish.operation, wish.principal, wish.run, wish.key, wish.parent)
     chained = isinstance(chain, tuple) and all(isinstance(name, str) for name in chain)
-    if not (chained and isinstance(arguments, Mapping) and all(isinstance(text, str) for text in texts)):
+    holds: object = wish.holds
+    held = isinstance(holds, tuple) and all(isinstance(hold, Hold) for hold in holds)
+    if not (chained and held and isinstance(arguments, Mapping) and all(isinstance(text, str) for text in texts)):
         raise Malformed(
             "wish_malformed",
-            "a call takes texts for its names, a tuple of texts as its chain and a mapping as its arguments",
+            "a call takes texts for its names, a tuple of texts as its chain, one of holds, a mapping as its arguments",
         )

@@ -6,6 +6,7 @@ the store takes it is what tests are about.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from assent.execution.attestations import Attestation
@@ -15,7 +16,8 @@ from assent.execution.orders import FileOrder, order_digest
 from assent.execution.outcomes import Ending, Evidence, Outcome
 from assent.execution.seals import SealKey
 from assent.ledger.acceptances import acceptance
-from assent.ledger.commands import Accept, AnswerReview, Dispatch, Judge, Settle, Withdraw
+from assent.ledger.budgets import Hold, Shortage
+from assent.ledger.commands import Accept, AnswerReview, DismissStop, Dispatch, Judge, Settle, Withdraw
 from assent.ledger.decisions import Decision, ReviewTerms, Verdict
 from assent.ledger.effects import EFFECT, MOVE_OF_ENDING, Effect, EffectState, Move
 from assent.ledger.entries import SALT_BYTES, draft
@@ -65,6 +67,8 @@ class Scribe:
         quorum: int = 1,
         ttl_s: int = 60,
         effect: EffectId | None = None,
+        holds: tuple[Hold, ...] = (),
+        shortage: Shortage | None = None,
     ) -> Accept:
         """The command that accepts `intent` with the verdict given."""
         effect = effect or self.ids.effect()
@@ -92,9 +96,13 @@ class Scribe:
             review=self.ids.review() if terms else None,
             salt=self._entropy(SALT_BYTES),
             now_ms=self._clock.now_ms(),
+            holds=holds,
+            shortage=shortage,
         )
 
-    def dispatch(self, effect: Effect, *, again: bool = False, revision: str = "") -> Dispatch:
+    def dispatch(
+        self, effect: Effect, *, again: bool = False, revision: str = "", holds: tuple[Hold, ...] = ()
+    ) -> Dispatch:
         """Dispatch a granted effect with its review, or send an unknown one again."""
         return Dispatch(
             tenant=effect.tenant,
@@ -107,6 +115,7 @@ class Scribe:
             policy_revision=revision,
             rules=("rule-2",),
             fence=self.fence,
+            holds=holds,
         )
 
     def settle(
@@ -120,6 +129,7 @@ class Scribe:
         before: EffectState = EffectState.DISPATCHED,
         value: dict[str, Any] | None = None,
         fence: Fence | None = None,
+        used: Mapping[str, int] | None = None,
     ) -> Settle:
         """The command that settles the attempt dispatched at `seq`."""
         fence = fence or self.fence
@@ -144,7 +154,9 @@ class Scribe:
                 fence=fence,
                 outcome=outcome,
                 salt=self._entropy(SALT_BYTES),
+                used=used,
             ),
+            used=used,
         )
 
     def outcome(self, ending: Ending, value: dict[str, Any]) -> Outcome:
@@ -200,6 +212,10 @@ class Scribe:
             policy_revision="",
             rules=(),
         )
+
+    def dismiss(self, effect: Effect) -> DismissStop:
+        """Take note that a person has seen what stopped it."""
+        return DismissStop(tenant=effect.tenant, effect=effect.id, by="person:ann")
 
     def _grant(self, decision: Decision, bound: Digest, tenant: TenantId, effect: EffectId) -> Grant:
         order = FileOrder(verb="write", workspace="/workspace", path="note.txt", content=b"x")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from assent.execution.outcomes import Ending
+from assent.ledger.budgets import Hold, Shortage
 from assent.ledger.commands import Accept, Accepted, Command, Settled, TakeLease
 from assent.ledger.decisions import Verdict
 from assent.ledger.effects import Effect
@@ -50,9 +51,20 @@ class Desk:
         content: str = "x",
         key: str = "",
         run: str = "",
+        holds: tuple[Hold, ...] = (),
     ) -> Effect:
         """Accept a fresh wish and return its effect."""
-        return await self.take(self.scribe.accept(intent_to(tenant, content=content, key=key, run=run), verdict))
+        intent = intent_to(tenant, content=content, key=key, run=run)
+        return await self.take(self.scribe.accept(intent, verdict, holds=holds))
+
+    async def stopped(self, tenant: TenantId = ACME, *, holds: tuple[Hold, ...]) -> Effect:
+        """An effect that was refused because its holds found no room."""
+        command = self.scribe.accept(intent_to(tenant), holds=holds)
+        lacking = await self.store.apply(command)
+        assert isinstance(lacking, Shortage), "there was room"
+        return await self.take(
+            self.scribe.accept(command.intent, Verdict.DENY, effect=command.effect, shortage=lacking)
+        )
 
     async def take(self, command: Accept) -> Effect:
         """Accept by this command and return the effect."""
@@ -65,13 +77,15 @@ class Desk:
         await self.store.apply(self.scribe.answer(tenant, effect.review, by="person:bob"))
         return await self.find(tenant, effect.id)
 
-    async def unknown(self, tenant: TenantId = ACME) -> Effect:
+    async def unknown(self, tenant: TenantId = ACME, *, holds: tuple[Hold, ...] = ()) -> Effect:
         """An effect that may have happened."""
-        effect = await self.accept(tenant)
+        effect = await self.accept(tenant, holds=holds)
         await self.settle(effect, Ending.UNKNOWN)
         return await self.find(tenant, effect.id)
 
-    async def settle(self, effect: Effect, ending: Ending = Ending.SUCCEEDED) -> Settled:
+    async def settle(
+        self, effect: Effect, ending: Ending = Ending.SUCCEEDED, *, used: Mapping[str, int] | None = None
+    ) -> Settled:
         """Settle the attempt that `effect` shows."""
         settled: Settled = await self.store.apply(
             self.scribe.settle(
@@ -81,6 +95,7 @@ class Desk:
                 attempt=effect.attempt,
                 before=effect.state,
                 ending=ending,
+                used=used,
             )
         )
         return settled

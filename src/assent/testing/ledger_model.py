@@ -12,12 +12,14 @@ from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
+from assent.ledger.budgets import Shortage
 from assent.ledger.commands import (
     Accept,
     Accepted,
     ActivatePolicy,
     AnswerReview,
     Command,
+    DismissStop,
     Dispatch,
     ExpireReviews,
     FenceOut,
@@ -36,6 +38,7 @@ from assent.primitives.clock import Clock
 from assent.primitives.errors import Conflict, NotFound, Refused, Unavailable
 from assent.primitives.ids import EffectId, ReviewId, TenantId
 from assent.primitives.leases import Fence, Lease
+from assent.testing.budget_model import BudgetModel
 
 Line: TypeAlias = tuple[str, str, int]
 
@@ -49,6 +52,7 @@ class LedgerModel:
         self.reviews: dict[tuple[TenantId, ReviewId], Review] = {}
         self.policies: dict[TenantId, list[str]] = defaultdict(list)
         self.leases: dict[str, Lease] = {}
+        self.budgets = BudgetModel(clock)
         self.logs: dict[TenantId, list[Line]] = defaultdict(list)
 
     def apply(self, command: Command) -> Any:  # noqa: ANN401 (the port's: each command has its own result)
@@ -57,13 +61,18 @@ class LedgerModel:
 
     # Effects
 
-    def _accept(self, c: Accept) -> Accepted:
+    def _accept(self, c: Accept) -> Accepted | Shortage:
         self._must_hold(c.tenant, c.fence, c.decision.policy_revision)
         for old in self.effects.values():
             if c.intent.key and old.tenant == c.tenant and old.key == c.intent.key:
                 if old.intent != c.intent_digest:
                     raise Conflict("key_conflict", "another call has the key")
                 return Accepted(effect=old.id, seq=old.first_seq, fresh=False)
+        lacking = self.budgets.take(c.tenant, c.effect, c.holds)
+        if lacking:
+            return lacking
+        if c.shortage:
+            self.budgets.stop(c.tenant, c.effect, c.shortage)
         seq = self._log(c.tenant, "effect.accepted", c.effect, -1)
         sent = c.state is EffectState.DISPATCHED
         self.effects[c.tenant, c.effect] = Effect(
@@ -76,7 +85,7 @@ class LedgerModel:
             self.reviews[c.tenant, c.review.id] = c.review
         return Accepted(effect=c.effect, seq=seq, fresh=True)
 
-    def _dispatch(self, c: Dispatch) -> int:
+    def _dispatch(self, c: Dispatch) -> int | Shortage:
         self._must_hold(c.tenant, c.fence, c.policy_revision)
         was = EffectState.UNKNOWN if c.again else EffectState.GRANTED
         effect = self._standing(c.tenant, c.effect, c.last_seq, was)
@@ -86,6 +95,11 @@ class LedgerModel:
             review = self.reviews[c.tenant, ReviewId(effect.review)]
             if review.state is not ReviewState.APPROVED or review.expires_at_ms <= self._clock.now_ms():
                 raise Conflict("approval_gone", "the approval is gone")
+            lacking = self.budgets.take(c.tenant, c.effect, c.holds)
+            if lacking:
+                self.budgets.stop(c.tenant, c.effect, lacking)
+                self._move(effect, effect.state, effect.code, "effect.stopped")
+                return lacking
             self.reviews[c.tenant, review.id] = replace(review, state=ReviewState.CONSUMED)
         state = was if c.again else EFFECT.after(was, Move.DISPATCH)
         name = "effect.resent" if c.again else "effect.dispatched"
@@ -99,11 +113,13 @@ class LedgerModel:
         mine = (effect.attempt, effect.node, effect.fence) == (c.attempt, c.fence.node, c.fence.number)
         pending = effect.state in (EffectState.DISPATCHED, EffectState.UNKNOWN) and self._pending(effect, c.last_seq)
         if held and mine and pending:
+            self.budgets.settle(c)
             return Settled(seq=self._move(effect, c.state, c.code, "effect.settled"), applied=True)
         return Settled(seq=self._move(effect, effect.state, effect.code, "effect.late_result"), applied=False)
 
     def _judge(self, c: Judge) -> int:
         effect = self._standing(c.tenant, c.effect, c.last_seq, EffectState.UNKNOWN)
+        self.budgets.judge(c.tenant, c.effect, c.state)
         return self._move(replace(effect, observations=c.observations), c.state, c.code, "effect.judged")
 
     def _withdraw(self, c: Withdraw) -> int:
@@ -114,6 +130,10 @@ class LedgerModel:
         review = self.reviews[c.tenant, c.review]
         self.reviews[c.tenant, c.review] = replace(review, state=REVIEW.after(review.state, ends))
         return self._move(effect, EFFECT.after(effect.state, c.move), c.code, "effect.withdrawn")
+
+    def _dismissstop(self, c: DismissStop) -> int:
+        self.budgets.dismiss(c.tenant, c.effect)
+        return self._log(c.tenant, "budget.dismissed", "", -1)
 
     # Reviews
 

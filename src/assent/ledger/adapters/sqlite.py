@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from assent.ledger.adapters.sqlite_budgets import Budgets, select_budgets
 from assent.ledger.adapters.sqlite_effects import (
     IS_OPEN,
     OPEN_STATES,
@@ -18,11 +19,13 @@ from assent.ledger.adapters.sqlite_journals import find_journal, select_contents
 from assent.ledger.adapters.sqlite_leases import fence_out, read_leases, release_lease, renew_lease, take_lease
 from assent.ledger.adapters.sqlite_log import LogBook
 from assent.ledger.adapters.sqlite_reviews import Reviews, activate_policy, select_reviews
+from assent.ledger.budgets import Budget
 from assent.ledger.commands import (
     Accept,
     ActivatePolicy,
     AnswerReview,
     Command,
+    DismissStop,
     Dispatch,
     ExpireReviews,
     FenceOut,
@@ -57,7 +60,8 @@ class SqliteLedger:
         """`more` are commands that write no log entry, with what applies them."""
         self._database = database
         self._book = book
-        self._effects = Effects(book)
+        budgets = Budgets(book)
+        self._effects = Effects(book, budgets)
         reviews = Reviews(book)
         self._applies: dict[type, Callable[[sqlite3.Connection, Any], Any]] = {
             Accept: self._effects.accept,
@@ -65,6 +69,7 @@ class SqliteLedger:
             Settle: self._effects.settle,
             Judge: self._effects.judge,
             Withdraw: self._effects.withdraw,
+            DismissStop: budgets.dismiss,
             AnswerReview: reviews.answer,
             ExpireReviews: reviews.expire,
             ActivatePolicy: lambda connection, command: activate_policy(connection, book, command),
@@ -135,6 +140,12 @@ class SqliteLedger:
             lambda c: [(one, _walk_back(c, tenant, one)) for one in select_effects(c, sql, (tenant, run))]
         )
         return found[::-1]
+
+    async def budgets(self, tenant: TenantId, *, scope: str = "", stopped: bool = False, limit: int) -> list[Budget]:
+        found: list[Budget] = await self._database.read(
+            lambda c: select_budgets(c, tenant, scope=scope, stopped=stopped, limit=limit)
+        )
+        return found
 
     async def journal(self, tenant: TenantId, kind: JournalKind, id_: str) -> Journal | None:
         found: Journal | None = await self._database.read(lambda c: find_journal(c, tenant, kind, id_))
@@ -216,7 +227,7 @@ class SqliteLedger:
 
     def _in_bulk(self, connection: sqlite3.Connection, commands: Sequence[Command]) -> list[Any] | None:
         """All accepts, then all settles, when the batch holds nothing else and every guard holds; otherwise None."""
-        accepts = [c for c in commands if type(c) is Accept and c.review is None]
+        accepts = [c for c in commands if type(c) is Accept and c.review is None and c.shortage is None]
         settles = [c for c in commands if type(c) is Settle]
         if len(accepts) + len(settles) != len(commands):
             return None

@@ -11,11 +11,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from msgspec import to_builtins
 from msgspec.structs import replace
 
-from assent.ledger.acceptances import placed
+from assent.ledger.acceptances import held, placed
+from assent.ledger.adapters.sqlite_budgets import Budgets
 from assent.ledger.adapters.sqlite_journals import keep_contents
 from assent.ledger.adapters.sqlite_log import LogBook
+from assent.ledger.budgets import Shortage
 from assent.ledger.commands import Accept, Accepted, Dispatch, Judge, Settle, Settled, Withdraw
 from assent.ledger.effects import EFFECT, Effect, EffectState, Move
 from assent.ledger.entries import Draft, draft
@@ -34,6 +37,9 @@ _HELD = (
 # An attempt may settle on a lapsed lease as long as nobody took it over: taking over moves the fence.
 _NOT_FENCED_OUT = "SELECT 1 FROM leases WHERE tenant = '' AND name = ? AND fence = ?"
 _ACTIVE = "SELECT 1 WHERE IFNULL((SELECT revision FROM policy_active WHERE tenant = ?), '') = ?"
+
+# An approval that is good for its effect now.
+_APPROVED = "tenant = ? AND id = ? AND effect = ? AND state = 'approved' AND expires_at_ms > assent_now_ms()"
 
 # The states that the index `effects_open` holds, and its condition word for word: SQLite uses a partial index only for
 # a query that repeats it.
@@ -85,12 +91,16 @@ def select_effects(connection: sqlite3.Connection, where: str, values: Sequence[
 class Effects:
     """The effect commands, applied inside the writer's transaction."""
 
-    def __init__(self, book: LogBook) -> None:
+    def __init__(self, book: LogBook, budgets: Budgets) -> None:
         self._book = book
+        self._budgets = budgets
 
     def accept_all(self, connection: sqlite3.Connection, commands: Sequence[Accept]) -> list[Accepted] | None:
         """Accept a batch at once, or None when some guard did not hold (the caller then undoes and goes one by one)."""
         if not _all_hold(connection, commands):
+            return None
+        holding = [c for c in commands if c.holds]
+        if holding and self._budgets.short(connection, holding) is not None:
             return None
         seqs = [self._book.append(c.tenant, c.draft) for c in commands]
         rows = [_accept_row(c, seq) for c, seq in zip(commands, seqs, strict=True)]
@@ -100,9 +110,15 @@ class Effects:
             keep_contents(connection, command.tenant, command.contents)
         return [Accepted(effect=c.effect, seq=seq, fresh=True) for c, seq in zip(commands, seqs, strict=True)]
 
-    def accept(self, connection: sqlite3.Connection, command: Accept) -> Accepted:
-        """Accept one, naming what stands against it."""
+    def accept(self, connection: sqlite3.Connection, command: Accept) -> Accepted | Shortage:
+        """Accept one, naming what stands against it. With a shortage nothing was written."""
         self._must_hold(connection, command)
+        if command.holds:
+            if command.intent.key and find_by_key(connection, command.tenant, command.intent.key):
+                return self._accept_again(connection, command)
+            lacking = self._budgets.short(connection, [command])
+            if lacking is not None:
+                return lacking
         mark = self._book.mark()
         seq = self._book.append(command.tenant, command.draft)
         if _ACCEPT.run(connection, [_accept_row(command, seq)]) != 1:
@@ -111,6 +127,8 @@ class Effects:
         keep_contents(connection, command.tenant, command.contents)
         if command.review is not None:
             insert_review(connection, command.review)
+        if command.shortage is not None:
+            self._budgets.stop(connection, command.tenant, command.effect, command.shortage)
         return Accepted(effect=command.effect, seq=seq, fresh=True)
 
     def settle_all(self, connection: sqlite3.Connection, commands: Sequence[Settle]) -> list[Settled] | None:
@@ -121,6 +139,7 @@ class Effects:
         rows = [_settle_row(c, seq) for c, seq in zip(commands, seqs, strict=True)]
         if connection.executemany(_SETTLE, rows).rowcount != len(rows):
             return None
+        self._budgets.settle(connection, commands)
         return [Settled(seq=seq, applied=True) for seq in seqs]
 
     def settle(self, connection: sqlite3.Connection, command: Settle) -> Settled:
@@ -129,6 +148,7 @@ class Effects:
         seq = self._book.append(command.tenant, command.draft)
         held = _not_fenced_out(connection, command.fence)
         if held and connection.execute(_SETTLE, _settle_row(command, seq)).rowcount == 1:
+            self._budgets.settle(connection, [command])
             return Settled(seq=seq, applied=True)
         self._book.rewind(mark)
         effect = self._must_find(connection, command.tenant, command.effect)
@@ -150,16 +170,19 @@ class Effects:
         )
         return Settled(seq=seq, applied=False)
 
-    def dispatch(self, connection: sqlite3.Connection, command: Dispatch) -> int:
+    def dispatch(self, connection: sqlite3.Connection, command: Dispatch) -> int | Shortage:
         """Dispatch a granted effect, or send an unknown one again."""
         self._must_hold(connection, command)
+        lacking = self._budgets.short(connection, [command]) if command.holds else None
+        if lacking is not None:
+            return self._stop(connection, command, lacking)
         was = EffectState.UNKNOWN if command.again else EffectState.GRANTED
         becomes = was if command.again else EFFECT.after(was, Move.DISPATCH)
         body = {
             "effect": command.effect, "before": command.last_seq, "moves": [] if command.again else [Move.DISPATCH],
             "state": becomes, "attempt": command.attempt, "grant": command.grant_id, "node": command.fence.node,
             "fence": command.fence.number, "policy": command.policy_revision, "rules": list(command.rules),
-            "review": command.review or "", **placed(command.placement),
+            "review": command.review or "", **placed(command.placement), **held(command.holds),
         }  # fmt: skip
         seq = self._book.append(command.tenant, draft("effect.resent" if command.again else "effect.dispatched", body))
         changed = connection.execute(
@@ -189,6 +212,7 @@ class Effects:
         ).rowcount  # fmt: skip
         if changed != 1:
             raise self._moved(connection, command)
+        self._budgets.judge(connection, command)
         return seq
 
     def withdraw(self, connection: sqlite3.Connection, command: Withdraw) -> int:
@@ -215,6 +239,25 @@ class Effects:
         )
         return seq
 
+    def _stop(self, connection: sqlite3.Connection, command: Dispatch, why: Shortage) -> Shortage:
+        """Record that a granted effect found no room in a budget. It stays granted, and its approval stays good."""
+        body = {
+            "effect": command.effect, "before": command.last_seq, "moves": [], "state": EffectState.GRANTED,
+            "budget": to_builtins(why),
+        }  # fmt: skip
+        seq = self._book.append(command.tenant, draft("effect.stopped", body))
+        changed = connection.execute(
+            "UPDATE effects SET last_seq = ?"
+            " WHERE tenant = ? AND id = ? AND state = 'granted' AND last_seq = ? AND review = ?",
+            (seq, command.tenant, command.effect, command.last_seq, command.review or ""),
+        ).rowcount
+        if changed != 1:
+            raise self._moved(connection, command)
+        if connection.execute(f"SELECT 1 FROM reviews WHERE {_APPROVED}", _approval(command)).fetchone() is None:
+            raise _approval_gone(command)
+        self._budgets.stop(connection, command.tenant, command.effect, why)
+        return why
+
     def _only_late_since(self, effect: Effect, dispatched_at: int) -> bool:
         """Whether only earlier attempts' late results came after the dispatch: its attempt is still the current one."""
         seq = effect.last_seq
@@ -226,13 +269,9 @@ class Effects:
         return seq == dispatched_at < effect.last_seq
 
     def _consume(self, connection: sqlite3.Connection, command: Dispatch) -> None:
-        changed = connection.execute(
-            "UPDATE reviews SET state = 'consumed' WHERE tenant = ? AND id = ? AND effect = ? AND state = 'approved'"
-            " AND expires_at_ms > assent_now_ms()",
-            (command.tenant, command.review, command.effect),
-        ).rowcount
-        if changed != 1:
-            raise Conflict("approval_gone", f"review `{command.review}` is no longer an approval", hint="ask again")
+        sql = f"UPDATE reviews SET state = 'consumed' WHERE {_APPROVED}"
+        if connection.execute(sql, _approval(command)).rowcount != 1:
+            raise _approval_gone(command)
         self._book.want_checkpoint(command.tenant)
 
     def _accept_again(self, connection: sqlite3.Connection, command: Accept) -> Accepted:
@@ -277,6 +316,14 @@ def insert_review(connection: sqlite3.Connection, review: Review) -> None:
             " ".join(review.requested_by), review.opened_at_ms, review.expires_at_ms,
         ),
     )  # fmt: skip
+
+
+def _approval(command: Dispatch) -> tuple[object, ...]:
+    return command.tenant, command.review, command.effect
+
+
+def _approval_gone(command: Dispatch) -> Conflict:
+    return Conflict("approval_gone", f"review `{command.review}` is no longer an approval", hint="ask again")
 
 
 def _held(connection: sqlite3.Connection, fence: Fence) -> bool:

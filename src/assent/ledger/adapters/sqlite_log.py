@@ -68,6 +68,11 @@ class LogBook:
         self._wanted = set()
         self._kept = []
 
+    @property
+    def now_ms(self) -> int:
+        """The database's clock in this transaction: what its entries say."""
+        return self._now_ms
+
     def append(self, tenant: TenantId, entry: Draft) -> int:
         """Give `entry` the next place in the tenant's log and return its seq."""
         tail = self._open.get(tenant)

@@ -20,7 +20,24 @@ from assent.storage.adapters.sqlite import translated
 FAULTS_MAX = 100
 # What stands beside the log and is a copy of what it says. Not here: `leases` say who may act now, no entry records a
 # heartbeat; `schema_migrations` is compared with this release at every opening.
-_TABLES = ("log", "effects", "reviews", "policy_revisions", "policy_active", "journals", "journal_keys", "contents")
+_TABLES = (
+    "log",
+    "effects",
+    "reviews",
+    "policy_revisions",
+    "policy_active",
+    "journals",
+    "journal_keys",
+    "contents",
+    "budgets",
+    "budget_holds",
+)
+
+# Columns, and the fields of the folded values that they hold.
+_BUDGET_COLUMNS = {
+    "most": "limit", "spent": "spent", "held": "held", "stops": "stops", "stopped": "stopped", "asked": "asked",
+}  # fmt: skip
+_HOLD_COLUMNS = {"since_ms": "since_ms", "amount": "amount"}
 
 Rows: TypeAlias = dict[Any, dict[str, Any]]
 
@@ -126,6 +143,7 @@ class _Check:
         self._policies(tenant, fold)
         self._journals(tenant, fold)
         self._contents(tenant)
+        self._budgets(tenant, fold)
 
     def _effects(self, tenant: TenantId, fold: Fold) -> None:
         said = {name: _plain(folded) | {"state": folded.state.value} for name, folded in fold.effects.items()}
@@ -169,6 +187,19 @@ class _Check:
         found = self._connection.execute(sql, (tenant,))
         rows = {(one, _digest(key)): {"digest": d, "seq": seq} for one, key, d, seq in found}
         self._compare("journal_keys", tenant, rows, keyed)
+
+    def _budgets(self, tenant: TenantId, fold: Fold) -> None:
+        for table, keys, columns, folded in (
+            ("budgets", ("scope", "unit", "per", "since_ms"), _BUDGET_COLUMNS, fold.budgets.budgets),
+            ("budget_holds", ("effect", "scope", "unit", "per"), _HOLD_COLUMNS, fold.budgets.holds),
+        ):
+            said: Rows = {key: {c: getattr(one, f) for c, f in columns.items()} for key, one in folded.items()}
+            sql = f"SELECT {', '.join((*keys, *columns))} FROM {table} WHERE tenant = ?"  # noqa: S608 (names of ours)
+            rows: Rows = {
+                row[: len(keys)]: dict(zip(columns, row[len(keys) :], strict=True))
+                for row in self._connection.execute(sql, (tenant,))
+            }
+            self._compare(table, tenant, rows, said)
 
     def _contents(self, tenant: TenantId) -> None:
         for name, data in self._connection.execute("SELECT digest, data FROM contents WHERE tenant = ?", (tenant,)):

@@ -12,10 +12,11 @@ shows (every interleaving of everything) is the business of `assent.testing.ledg
 
 from __future__ import annotations
 
+from assent.testing.conformance.ledger_budgets import LedgerBudgetsSuite
 from assent.testing.conformance.ledger_effects import LedgerEffectsSuite
 from assent.testing.conformance.ledger_reads import LedgerReadsSuite
 from assent.testing.conformance.ledger_reviews import LedgerReviewsSuite
 
 
-class LedgerStoreSuite(LedgerEffectsSuite, LedgerReviewsSuite, LedgerReadsSuite):
+class LedgerStoreSuite(LedgerEffectsSuite, LedgerReviewsSuite, LedgerReadsSuite, LedgerBudgetsSuite):
     """The whole suite."""

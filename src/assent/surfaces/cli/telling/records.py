@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
+from assent.ledger.budgets import Shortage
 from assent.operations.timelines import Moment
 from assent.surfaces.cli.paper import Paper, Part, Span, Tone
 from assent.surfaces.cli.telling.calls import call_line, short, tone_of
@@ -42,6 +45,8 @@ def _head(moment: Moment) -> Part:
         return Span("approved" if approved else "denied", Tone.GOOD if approved else Tone.BAD)
     if moment.type == "effect.late_result":
         return Span("too late", Tone.LOST)
+    if moment.type in ("effect.stopped", "budget.dismissed"):
+        return Span("stopped", Tone.BAD) if moment.type == "effect.stopped" else Span("seen", Tone.PLAIN)
     if moment.type in ("effect.dispatched", "effect.resent"):
         return "started" if moment.type == "effect.dispatched" else "sent again"
     if "state" in facts:
@@ -52,6 +57,10 @@ def _head(moment: Moment) -> Part:
 def _told(moment: Moment) -> str:
     tell = _TOLD.get(moment.type)
     return tell(moment) if tell else moment.type
+
+
+def _stopped(moment: Moment) -> str:
+    return msgspec.convert(moment.facts["budget"], Shortage).told
 
 
 def _accepted(moment: Moment) -> str:
@@ -112,5 +121,7 @@ _TOLD: dict[str, Callable[[Moment], str]] = {
     "effect.late_result": _settled,
     "effect.lost": lambda _: "the node that ran it is gone; it may have happened",
     "effect.judged": _judged,
+    "effect.stopped": _stopped,
+    "budget.dismissed": lambda m: f"what stopped {short(m.facts['stopped'])} was seen by {m.facts['by']}",
     "effect.withdrawn": lambda moment: f"{moment.facts['code']}{_rules(moment)}",
 }

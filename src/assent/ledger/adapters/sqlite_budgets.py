@@ -1,0 +1,204 @@
+"""Budgets in SQLite: holds are taken and replaced inside the transaction of the change they belong to.
+
+A transaction begins IMMEDIATE, so what is read here cannot change before it commits: of two calls that race for the
+rest of a budget one is applied first, and the other finds it gone. A batch reads each budget once and writes it once,
+however many calls of the batch meet in it.
+"""
+
+# ruff: noqa: S608  # the SQL is put together from this package's own texts only; every value is bound
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+from assent.ledger.adapters.sqlite_log import LogBook
+from assent.ledger.budgets import (
+    Budget,
+    Hold,
+    Shortage,
+    Unit,
+    Window,
+    dismissed,
+    ended,
+    shortage,
+    spent_when_judged,
+    spent_when_settled,
+    stopped,
+    taken,
+    window_start_ms,
+)
+from assent.ledger.commands import Accept, DismissStop, Dispatch, Judge, Settle
+from assent.ledger.entries import draft
+from assent.primitives.errors import InvariantBroken, NotFound
+from assent.primitives.ids import EffectId, TenantId
+from assent.storage.adapters.sqlite_rows import ManyRows
+
+Key: TypeAlias = tuple[TenantId, str, Unit, Window, int]
+
+_COLUMNS = "scope, unit, per, since_ms, most, spent, held, stops, stopped, asked"
+_ONE = f"SELECT {_COLUMNS} FROM budgets WHERE tenant = ? AND scope = ? AND unit = ? AND per = ? AND since_ms = ?"
+_BUDGETS = ManyRows(
+    before=f"INSERT INTO budgets (tenant, {_COLUMNS}) VALUES",
+    columns=11,
+    after="ON CONFLICT (tenant, scope, unit, per, since_ms) DO UPDATE SET most = excluded.most,"
+    " spent = excluded.spent, held = excluded.held, stops = excluded.stops, stopped = excluded.stopped,"
+    " asked = excluded.asked",
+)
+_HOLDS = ManyRows(
+    before="INSERT INTO budget_holds (tenant, effect, scope, unit, per, since_ms, amount) VALUES", columns=7
+)
+_HELD = "SELECT scope, unit, per, since_ms, amount FROM budget_holds WHERE tenant = ? AND effect = ?"
+_RELEASE = "DELETE FROM budget_holds WHERE tenant = ? AND effect = ?"
+
+
+class Budgets:
+    """The holds of one writer. Every method works inside the writer's transaction."""
+
+    def __init__(self, book: LogBook) -> None:
+        self._book = book
+
+    def short(self, connection: sqlite3.Connection, commands: Sequence[Accept | Dispatch]) -> Shortage | None:
+        """Take every hold of `commands`, in their order; or none at all, and say what the first one lacks."""
+        page = _Page(connection)
+        rows: list[Sequence[object]] = []
+        for command in commands:
+            for hold in command.holds:
+                key = self._key(command.tenant, hold)
+                budget = page.budget(key)
+                lacking = shortage(budget, hold)
+                if lacking is not None:
+                    return lacking
+                page.turn(key, taken(budget, hold))
+                rows.append((command.tenant, command.effect, *key[1:], hold.amount))
+        page.write()
+        _HOLDS.run(connection, rows)
+        return None
+
+    def stop(self, connection: sqlite3.Connection, tenant: TenantId, effect: EffectId, why: Shortage) -> None:
+        """Note in the budget that `effect` found no room in it."""
+        page = _Page(connection)
+        key = (tenant, why.scope, why.unit, why.window, why.since_ms)
+        page.turn(key, stopped(page.budget(key), why, effect))
+        page.write()
+
+    def settle(self, connection: sqlite3.Connection, commands: Iterable[Settle]) -> None:
+        """Replace what settled attempts held by what they used."""
+        if connection.execute("SELECT 1 FROM budget_holds LIMIT 1").fetchone() is None:
+            return
+        page = _Page(connection)
+        for command in commands:
+            used = command.used or {}
+            for key, amount in page.held(command.tenant, command.effect):
+                spent = spent_when_settled(
+                    amount=amount, used=used.get(key[2]), attempt=command.attempt, state=command.state
+                )
+                page.end(key, command.effect, amount, spent)
+        page.write()
+
+    def judge(self, connection: sqlite3.Connection, command: Judge) -> None:
+        """Spend or release what an unknown effect held, by how it was judged."""
+        page = _Page(connection)
+        for key, amount in page.held(command.tenant, command.effect):
+            page.end(key, command.effect, amount, spent_when_judged(amount=amount, state=command.state))
+        page.write()
+
+    def dismiss(self, connection: sqlite3.Connection, command: DismissStop) -> int:
+        """Forget in every budget that it stopped the effect."""
+        sql = f"SELECT {_COLUMNS} FROM budgets WHERE tenant = ? AND stops > 0 AND stopped = ?"
+        found = [_budget_of(row) for row in connection.execute(sql, (command.tenant, command.effect)).fetchall()]
+        if not found:
+            raise NotFound(
+                "stop_not_found", f"no budget stands in the way of `{command.effect}` now", hint="see `assent inbox`"
+            )
+        page = _Page(connection)
+        for budget in found:
+            key = (command.tenant, budget.scope, budget.unit, budget.window, budget.since_ms)
+            page.turn(key, dismissed(budget))
+        page.write()
+        return self._book.append(
+            command.tenant, draft("budget.dismissed", {"stopped": command.effect, "by": command.by})
+        )
+
+    def _key(self, tenant: TenantId, hold: Hold) -> Key:
+        return tenant, hold.scope, hold.unit, hold.window, window_start_ms(hold.window, self._book.now_ms)
+
+
+class _Page:
+    """Budgets as they will stand: each is read once, changed in memory, and written once."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._budgets: dict[Key, Budget] = {}
+        self._ended: dict[tuple[TenantId, EffectId], None] = {}
+
+    def budget(self, key: Key) -> Budget:
+        """The budget under `key`; an empty one when nothing was ever held in it."""
+        found = self._budgets.get(key)
+        if found is not None:
+            return found
+        row = self._connection.execute(_ONE, key).fetchone()
+        if row is not None:
+            return _budget_of(row)
+        _, scope, unit, window, since_ms = key
+        return Budget(scope=scope, unit=unit, window=window, since_ms=since_ms)
+
+    def held(self, tenant: TenantId, effect: EffectId) -> list[tuple[Key, int]]:
+        """What the effect holds."""
+        rows = self._connection.execute(_HELD, (tenant, effect)).fetchall()
+        return [
+            ((tenant, scope, Unit(unit), Window(per), since_ms), amount) for scope, unit, per, since_ms, amount in rows
+        ]
+
+    def turn(self, key: Key, budget: Budget) -> None:
+        """Let the budget stand so."""
+        self._budgets[key] = budget
+
+    def end(self, key: Key, effect: EffectId, amount: int, spent: int | None) -> None:
+        """Replace a hold; with None it stands."""
+        if spent is None:
+            return
+        budget = self.budget(key)
+        if budget.held < amount:
+            raise InvariantBroken("budget_broken", f"`{effect}` holds more of `{key[1]}` than all calls together")
+        self.turn(key, ended(budget, amount=amount, spent=spent))
+        self._ended[key[0], effect] = None
+
+    def write(self) -> None:
+        """Write what changed."""
+        _BUDGETS.run(self._connection, [_row_of(key[0], budget) for key, budget in self._budgets.items()])
+        if self._ended:
+            self._connection.executemany(_RELEASE, list(self._ended))
+
+
+def select_budgets(
+    connection: sqlite3.Connection, tenant: TenantId, *, scope: str, stopped: bool, limit: int
+) -> list[Budget]:
+    """The newest `limit` budgets whose window is the current one, by scope, unit and window."""
+    now_ms = connection.execute("SELECT assent_now_ms()").fetchone()[0]
+    where = ["tenant = ?", f"({' OR '.join(['(per = ? AND since_ms = ?)'] * len(Window))})"]
+    values: list[object] = [tenant]
+    for window in Window:
+        values += [window, window_start_ms(window, now_ms)]
+    if scope:
+        where.append("substr(scope, 1, length(?)) = ?")
+        values += [scope, scope]
+    if stopped:
+        where.append("stops > 0")
+    sql = f"SELECT {_COLUMNS} FROM budgets WHERE {' AND '.join(where)} ORDER BY rowid DESC LIMIT {int(limit)}"
+    found = [_budget_of(row) for row in connection.execute(sql, values).fetchall()]
+    return sorted(found, key=lambda one: (one.scope, one.unit, one.window))
+
+
+def _budget_of(row: tuple[object, ...]) -> Budget:
+    scope, unit, per, *numbers = row
+    values = dict(zip(Budget.__struct_fields__[3:], numbers, strict=True))
+    return Budget(scope=str(scope), unit=Unit(unit), window=Window(per), **values)  # type: ignore[arg-type]
+
+
+def _row_of(tenant: TenantId, one: Budget) -> tuple[object, ...]:
+    return (
+        tenant, one.scope, one.unit, one.window, one.since_ms, one.limit, one.spent, one.held, one.stops, one.stopped,
+        one.asked,
+    )  # fmt: skip
