@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from assent.execution.outcomes import Ending, Outcome
+from assent.ledger.budget_limits import Limit
+from assent.ledger.budgets import Budget
 from assent.ledger.effects import Effect, EffectState
 from assent.ledger.intents import Intent
 from assent.ledger.ports import LedgerStore, Record
 from assent.ledger.receipts import read_receipt
 from assent.ledger.reviews import Review, ReviewState
+from assent.operations.budgets import Limits
 from assent.primitives.errors import NotFound
 from assent.primitives.ids import EffectId, ReviewId, TenantId
 
@@ -52,20 +55,29 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     moments: tuple[Moment, ...]
 
 
+class Stop(msgspec.Struct, frozen=True, kw_only=True):
+    """A budget that stands in the way: as it stands under the limit of today, and the last call that it stopped."""
+
+    budget: Budget
+    about: Explanation
+
+
 class Inbox(msgspec.Struct, frozen=True, kw_only=True):
-    """What waits for a person: calls with an open review, effects nobody can account for, and what was approved and not
-    carried out."""
+    """What waits for a person: calls with an open review, effects nobody can account for, what was approved and not
+    carried out, and budgets that stand in the way."""
 
     reviews: tuple[Explanation, ...]
     unknown: tuple[Explanation, ...]
     granted: tuple[Explanation, ...]
+    stops: tuple[Stop, ...] = ()
 
 
 class Timelines:
     """Questions about the record."""
 
-    def __init__(self, *, store: LedgerStore) -> None:
+    def __init__(self, *, store: LedgerStore, limits: Iterable[Limit] = ()) -> None:
         self._store = store
+        self._limits = Limits(limits)
 
     async def explain(self, tenant: TenantId, effect_id: EffectId) -> Explanation:
         """Who, on whose behalf, which rule, what approval, where it ran, what came back.
@@ -130,7 +142,18 @@ class Timelines:
             reviews=tuple(asked),
             unknown=tuple([await self._explain(effect) for effect in stuck]),
             granted=tuple([await self._explain(effect) for effect in granted]),
+            stops=tuple(await self._stops(tenant)),
         )
+
+    async def _stops(self, tenant: TenantId) -> list[Stop]:
+        """What budgets stopped and would stop now: not what a raised limit or a new window has let through, and not
+        what somebody has dismissed."""
+        found = await self._store.budgets(tenant, stopped=True, limit=INBOX_MAX)
+        return [
+            Stop(budget=self._limits.today(one), about=await self.explain(tenant, EffectId(one.stopped)))
+            for one in found
+            if self._limits.stops(one)
+        ]
 
     async def _explain(self, effect: Effect) -> Explanation:
         history = await self._store.history(effect.tenant, effect)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
-
-from assent.ledger.budgets import Shortage
+from assent.operations.budgets import shortage_told
 from assent.operations.timelines import Moment
 from assent.surfaces.cli.paper import Paper, Part, Span, Tone
 from assent.surfaces.cli.telling.calls import call_line, short, tone_of
@@ -57,10 +55,6 @@ def _head(moment: Moment) -> Part:
 def _told(moment: Moment) -> str:
     tell = _TOLD.get(moment.type)
     return tell(moment) if tell else moment.type
-
-
-def _stopped(moment: Moment) -> str:
-    return msgspec.convert(moment.facts["budget"], Shortage).told
 
 
 def _accepted(moment: Moment) -> str:
@@ -121,7 +115,7 @@ _TOLD: dict[str, Callable[[Moment], str]] = {
     "effect.late_result": _settled,
     "effect.lost": lambda _: "the node that ran it is gone; it may have happened",
     "effect.judged": _judged,
-    "effect.stopped": _stopped,
+    "effect.stopped": lambda moment: shortage_told(moment.facts),
     "budget.dismissed": lambda m: f"what stopped {short(m.facts['stopped'])} was seen by {m.facts['by']}",
     "effect.withdrawn": lambda moment: f"{moment.facts['code']}{_rules(moment)}",
 }
