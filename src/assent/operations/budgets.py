@@ -49,7 +49,7 @@ class Budgets:
 
     async def listed(self, tenant: TenantId, scope: str = "") -> list[Budget]:
         """How every limit stands in the window that runs now, for scopes that begin with `scope`; at most the newest
-        `LISTED_MAX` that something was held of. A limit on each of a kind that nothing was held of yet stands as `*`."""
+        `LISTED_MAX` that something was held of. A limit on every name stands last, as `*`."""
         found = await self._store.budgets(tenant, scope=scope, limit=LISTED_MAX)
         begun = {(one.scope, one.unit, one.window) for one in found}
         fresh = [

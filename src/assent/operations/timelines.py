@@ -149,11 +149,12 @@ class Timelines:
         """What budgets stopped and would stop now: not what a raised limit or a new window has let through, and not
         what somebody has dismissed."""
         found = await self._store.budgets(tenant, stopped=True, limit=INBOX_MAX)
-        return [
+        stops = [
             Stop(budget=self._limits.today(one), about=await self.explain(tenant, EffectId(one.stopped)))
             for one in found
             if self._limits.stops(one)
         ]
+        return [one for one in stops if one.about.effect.state in (EffectState.REFUSED, EffectState.GRANTED)]
 
     async def _explain(self, effect: Effect) -> Explanation:
         history = await self._store.history(effect.tenant, effect)
