@@ -37,6 +37,9 @@ MESSAGES_MAX = 3
 EFFECTS = {"read": "reads", "write": "writes", "irreversible": "cannot be taken back"}
 REPEATS = {"natural": "the same as once", "keyed": "dropped by the target", "none": "happens twice"}
 
+LISTED = ("budgets",)
+"""Sections that are lists of tables."""
+
 _MOVED = ("effect", "before", "moves", "state")
 _DISPATCHED = (*_MOVED, "attempt", "grant", "node", "fence", "policy", "rules", "review")
 SHARED_FIELDS: dict[str, tuple[str, ...]] = {
@@ -213,7 +216,8 @@ def settings_page() -> Iterator[str]:
         "mistake is told at once, with its line.",
     )
     for section, about in WORDS.of("sections", things=settings.KNOWN_KEYS).items():
-        yield from ("", f"## [{section}]", "", _sentence(about), "", "| key | | when left out |", "|---|---|---|")
+        head = f"[[{section}]]" if section in LISTED else f"[{section}]"
+        yield from ("", f"## {head}", "", _sentence(about), "", "| key | | when left out |", "|---|---|---|")
         for key, text in WORDS.of("settings", section, things=settings.KNOWN_KEYS[section]).items():
             yield f"| `{key}` | {text} | {_when_left_out(section, key)} |"
     yield from _section(

@@ -54,11 +54,14 @@ from assent.ledger.adapters.sqlite import SqliteLedger
 from assent.ledger.adapters.sqlite_guests import APPLIES
 from assent.ledger.adapters.sqlite_log import LogBook
 from assent.ledger.adapters.sqlite_verify import SqliteVerifier
+from assent.ledger.budget_limits import Limit
 from assent.ledger.commands import OpenLog, ReleaseLease, RenewLease, TakeLease
 from assent.ledger.connectors import catalogue
 from assent.ledger.dispatch import Dispatcher
 from assent.ledger.operations import Operation, Place
 from assent.operations.assistant import ASSISTANT
+from assent.operations.budgeting import Budgeting
+from assent.operations.budgets import Budgets
 from assent.operations.checkpoints import Checkpoints
 from assent.operations.executions import Executions
 from assent.operations.functions import offered
@@ -93,7 +96,8 @@ DATABASE_NAME = "assent.db"
 
 class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     """What a node is made of: where its data and workspace are, which tenants it serves, who is known, which marked
-    functions of the host program it offers, and which targets beyond this machine are declared."""
+    functions of the host program it offers, which targets beyond this machine are declared, and which limits hold for
+    each tenant."""
 
     data: Path
     workspace: Path
@@ -105,6 +109,7 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     hub: HubSettings = HubSettings()
     web: WebSettings = WebSettings()
     agents: tuple[AgentDefinition, ...] = ()
+    limits: tuple[Limit, ...] = ()
 
     @property
     def offered(self) -> tuple[Operation, ...]:
@@ -129,6 +134,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     recovery: Recovery
     policies: Policies
     timelines: Timelines
+    budgets: Budgets
     checkpoints: Checkpoints
     verification: Verification
     targets: Targets
@@ -246,6 +252,7 @@ def _wire(
         ids=ids,
         clock=clock,
         entropy=entropy,
+        budgeting=Budgeting(blueprint.limits),
     )
     recovery = Recovery(
         store=store, gate=gate, operations=operations, liveness=liveness, node=fence.node, entropy=entropy
@@ -263,7 +270,8 @@ def _wire(
         sessions=sessions,
         runs=runs,
         policies=policies,
-        timelines=Timelines(store=store),
+        timelines=Timelines(store=store, limits=blueprint.limits),
+        budgets=Budgets(store=store, limits=blueprint.limits, clock=clock),
         checkpoints=Checkpoints(store=store),
         verification=Verification(verifier=verifier),
         targets=targets,

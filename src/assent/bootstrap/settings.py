@@ -8,6 +8,7 @@
     [targets]   where else things may run: hosts reached by SSH, and guest nodes
     [hub]       where guest nodes come in
     [web]       how hosts are reached: proxy, authorities, client certificate
+    [[budgets]] how much may be used, by whom, in which time
     [defaults]  as whom `assent do` asks
 
 What an agent may write and what binds it must lie apart: the workspace holds neither the policy, nor the connectors,
@@ -25,9 +26,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from assent.bootstrap.settings_agents import AGENT_KEYS, MODEL_KEYS, ModelSettings, read_agents, read_models
+from assent.bootstrap.settings_budgets import BUDGET_KEYS, read_budgets
 from assent.bootstrap.settings_targets import ALL_KEYS, HUB_KEYS, HubSettings, TargetSettings, read_hub, read_targets
 from assent.bootstrap.settings_text import Document, near, quoted, read_document
 from assent.bootstrap.settings_web import WEB_KEYS, WebSettings, read_web
+from assent.ledger.budget_limits import Limit
 from assent.policy.principals import KnownPrincipal, check_principal
 from assent.primitives.errors import Malformed, Refused
 from assent.primitives.ids import TenantId, tenant
@@ -57,6 +60,7 @@ KNOWN_KEYS: dict[str, tuple[str, ...]] = {
     "targets": ALL_KEYS,
     "hub": HUB_KEYS,
     "web": WEB_KEYS,
+    "budgets": BUDGET_KEYS,
     "defaults": ("as",),
 }
 
@@ -80,6 +84,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[TargetSettings, ...] = ()
     hub: HubSettings = HubSettings()
     web: WebSettings = WebSettings()
+    budgets: tuple[Limit, ...] = ()
     models: tuple[ModelSettings, ...] = ()
     agents: tuple[AgentDefinition, ...] = ()
 
@@ -203,6 +208,7 @@ def blueprint(settings: Settings) -> Blueprint:
         declared=settings.targets,
         hub=settings.hub,
         web=settings.web,
+        limits=settings.budgets,
         operations=offering(settings.models, ConnectorFolder(settings.connectors)),
         agents=settings.agents,
     )
@@ -227,6 +233,7 @@ def _judge(document: Document, file: Path, login: str) -> Settings:
         targets=read_targets(document, home=file.parent, workspace=folders["workspace"]),
         hub=read_hub(document),
         web=read_web(document, home=file.parent, workspace=folders["workspace"]),
+        budgets=read_budgets(document, declared={one.name for one in principals}),
         models=models,
         agents=read_agents(document, models=models, home=file.parent),
         **folders,

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from assent.bootstrap.toml_places import KeyPath, line_of, places
+from assent.bootstrap.toml_places import ROW, KeyPath, line_of, places, row
 
 FAULTS_MAX = 50
 _AT_LINE = re.compile(r"\(at line (\d+), column \d+\)$")
@@ -88,10 +88,21 @@ class Document:
                 self.fault((*key, name), f"`{quoted(name)}` must be a table such as `[{key[0]}.{quoted(name)}]`")
         return tuple(names)
 
+    def rows(self, key: KeyPath) -> tuple[KeyPath, ...]:
+        """Where each table of the list of tables at `key` stands; what is no such list is a fault."""
+        value = self._at(key)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+            name = quoted(key[-1])
+            self.fault(key, f"`{name}` must be a list of tables, each under `[[{name}]]`, and is {_kind(value)}")
+            return ()
+        return tuple((*key, row(index)) for index in range(len(value)))
+
     def only(self, key: KeyPath, known: tuple[str, ...], *, owners: Mapping[str, str] | None = None) -> None:
         """Make a fault of every unknown name in the table at `key`. `owners` says where well-known names belong."""
         self._must_be_table(key)
-        where = f"in `[{'.'.join(map(quoted, key))}]`" if key else "here"
+        where = f"in `{_header(key)}`" if key else "here"
         for name in self._table(key):
             if name in known:
                 continue
@@ -112,6 +123,8 @@ class Document:
     def _at(self, key: KeyPath) -> object:
         value: object = self._values
         for name in key:
+            if isinstance(value, list):
+                value = {row(index): one for index, one in enumerate(value)}
             value = value.get(name) if isinstance(value, dict) else None
         return value
 
@@ -133,6 +146,13 @@ def read_document(data: bytes, *, bytes_max: int) -> Document:
     except (ValueError, RecursionError, OverflowError) as error:
         # Numbers of thousands of digits, brackets of thousands of levels: valid TOML that no settings hold.
         return _broken(1, f"the file cannot be read as TOML ({type(error).__name__})")
+
+
+def _header(key: KeyPath) -> str:
+    """How a table is headed in the file: `[a.b]`, or `[[a]]` for one of a list."""
+    listed = key[-1].startswith(ROW)
+    name = ".".join(map(quoted, key[:-1] if listed else key))
+    return f"[[{name}]]" if listed else f"[{name}]"
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -2,7 +2,7 @@
 
 The text must be valid TOML already: then statements are told apart by brackets, strings and comments alone, and the
 keys themselves are read by `tomllib` again, one at a time, so that no second grammar of keys exists. An array or inline
-table counts as one place, that of its key.
+table counts as one place, that of its key. The tables of an array of tables are numbered from 0: `("a", "#0", "b")`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 
 KeyPath = tuple[str, ...]
 DEPTH_MAX = 8
+ROW = "#"
 
 # One piece of a statement: a string of any of the four kinds, a comment, a line's end, or one other character.
 _PIECE = re.compile(
@@ -30,15 +31,34 @@ def places(text: str) -> dict[KeyPath, int]:
     """The line, from 1, of every key and table header of a valid TOML text, down to `DEPTH_MAX` levels."""
     found: dict[KeyPath, int] = {}
     table: KeyPath = ()
+    rows: dict[KeyPath, int] = {}
     for line, statement in _statements(text):
         if statement.startswith("["):
             table = _path(statement.strip("[] \t") + " = 0")
+            if statement.startswith("[["):
+                rows[table] = rows.get(table, -1) + 1
+            table = _numbered(table, rows)
             key = table
         else:
             key = table + _path(_before_equals(statement) + " = 0")
         for depth in range(1, min(len(key), DEPTH_MAX) + 1):
             found.setdefault(key[:depth], line)
     return found
+
+
+def _numbered(table: KeyPath, rows: Mapping[KeyPath, int]) -> KeyPath:
+    """The path of a header with the number of its row behind every array of tables on the way."""
+    path: KeyPath = ()
+    for depth in range(1, len(table) + 1):
+        path += table[depth - 1 : depth]
+        if table[:depth] in rows:
+            path += (row(rows[table[:depth]]),)
+    return path
+
+
+def row(index: int) -> str:
+    """The name, in a path, of one table of an array of tables."""
+    return f"{ROW}{index}"
 
 
 def line_of(found: Mapping[KeyPath, int], key: KeyPath) -> int:

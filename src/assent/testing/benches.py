@@ -20,10 +20,13 @@ from assent.execution.grants import GrantGate
 from assent.execution.ports import Lane
 from assent.execution.seals import SealKey
 from assent.ledger.adapters.sqlite import SqliteLedger
+from assent.ledger.budget_limits import Limit
 from assent.ledger.commands import OpenLog, ReleaseLease, RenewLease, TakeLease
 from assent.ledger.connectors import catalogue
 from assent.ledger.dispatch import Dispatcher
 from assent.ledger.operations import Operation, Place
+from assent.operations.budgeting import Budgeting
+from assent.operations.budgets import Budgets
 from assent.operations.executions import Executions
 from assent.operations.gate import Gate
 from assent.operations.policies import Policies
@@ -82,6 +85,7 @@ class BenchParts(msgspec.Struct, frozen=True, kw_only=True):
     principals: tuple[KnownPrincipal, ...] = PRINCIPALS
     tenants: tuple[TenantId, ...] = (ACME,)
     ttl_ms: int = LEASE_TTL_MS
+    limits: tuple[Limit, ...] = ()
 
 
 class Bench:
@@ -121,10 +125,12 @@ class Bench:
             ids=ids,
             clock=clock,
             entropy=entropy,
+            budgeting=Budgeting(parts.limits),
         )
         self.reviews = Reviews(store=told, gate=self.gate, entropy=entropy)
         self.executions = Executions(gate=self.gate, ids=ids, fence=self.fence)
-        self.timelines = Timelines(store=told)
+        self.timelines = Timelines(store=told, limits=parts.limits)
+        self.budgets = Budgets(store=told, limits=parts.limits, clock=clock)
         self.recovery = Recovery(
             store=told,
             gate=self.gate,
