@@ -30,6 +30,8 @@ WORDS: dict[str, tuple[str, ...]] = {
     "inbox": (),
     "approve": ("abcd1234",),
     "deny": ("abcd1234", "--reason", "no"),
+    "dismiss": ("abcd1234",),
+    "budgets": (),
     "timeline": (),
     "explain": ("abcd1234",),
     "verify": (),
@@ -226,7 +228,7 @@ def test_command_refuses_a_key_that_is_damaged(cli: Cli, home: Path) -> None:
     refused(cli, "timeline", code=1, error="key_unreadable")
 
 
-IDS = ["approve", "deny", "explain", "attest", "timeline"]
+IDS = ["approve", "deny", "dismiss", "explain", "attest", "timeline"]
 ARGUMENTS = {"deny": ("--reason", "no"), "attest": ("--happened", "--reason", "seen")}
 
 

@@ -41,10 +41,12 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("inbox", f"{_HERE}.people:inbox", "show what waits for a person"),
         Command("approve", f"{_HERE}.people:approve", "approve a review, and carry the call out"),
         Command("deny", f"{_HERE}.people:deny", "deny a review"),
+        Command("dismiss", f"{_HERE}.budgets:dismiss", "say that you have seen what a budget stopped"),
     ),
     "Look": (
         Command("timeline", f"{_HERE}.records:timeline", "tell what happened: lately, in a run, to an effect"),
         Command("explain", f"{_HERE}.records:explain", "explain one effect: who, which rules, where, what came back"),
+        Command("budgets", f"{_HERE}.budgets:budgets", "list budgets: what is used and held of every limit"),
         Command("replay", f"{_HERE}.terminals:replay", "play the recording of a terminal, or print it"),
         Command("lanes", f"{_HERE}.places:lanes", "show the lanes: what carries which kind of order, and can be told"),
         Command("targets", f"{_HERE}.places:targets", "show where orders can run, with which confinement, and why"),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from assent.execution.attestations import ConfinementClass
     from assent.execution.outcomes import StreamEvent
     from assent.ledger.contracts import OperationContract
+    from assent.operations.budgets import Budgets
     from assent.operations.checkpoints import Checkpoints
     from assent.operations.connecting import Connecting
     from assent.operations.executions import Executions
@@ -100,6 +101,11 @@ class House(Protocol):
     @property
     def timelines(self) -> Timelines:
         """Tells."""
+        ...
+
+    @property
+    def budgets(self) -> Budgets:
+        """Counts."""
         ...
 
     @property

@@ -28,7 +28,8 @@ async def inbox(
     common: Common | None = None,
     desk: Annotated[Desk, Parameter(parse=False)],
 ) -> Said:
-    """Show what waits for a person: reviews with the exact call, unknown outcomes, approvals not carried out.
+    """Show what waits for a person: reviews with the exact call, unknown outcomes, approvals not carried out, and
+    budgets that stand in the way.
 
     Example: assent inbox
     """

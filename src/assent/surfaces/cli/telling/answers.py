@@ -88,6 +88,9 @@ def _next(answer: Answer) -> str:
     """What somebody can do now."""
     effect = answer.effect
     id_ = short(effect.id)
+    if answer.decision is not None and answer.decision.code == "budget_exhausted":
+        again = "ask again" if effect.state is EffectState.REFUSED else f"`assent approve {id_}`"
+        return f"raise the limit in `[[budgets]]`, then {again}; `assent budgets` shows how they stand"
     match effect.state:
         case EffectState.IN_REVIEW:
             review = short(answer.review.id) if answer.review else id_

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from assent.operations.timelines import Explanation, Inbox
 from assent.surfaces.cli.paper import Paper, Part, Span, Tone
+from assent.surfaces.cli.telling.budgets import tell_stops
 from assent.surfaces.cli.telling.calls import call_line, short, tell_call, who
 
 
 def tell_inbox(paper: Paper, inbox: Inbox) -> None:
-    """Reviews with the exact call each, then what nobody can account for, then what is approved and not carried out."""
-    if not (inbox.reviews or inbox.unknown or inbox.granted):
+    """Reviews with the exact call each, what nobody can account for, what is approved and not carried out, and budgets
+    that stand in the way."""
+    if not (inbox.reviews or inbox.unknown or inbox.granted or inbox.stops):
         paper.line("Nothing waits for you.")
         return
     for about in inbox.reviews:
@@ -33,6 +35,7 @@ def tell_inbox(paper: Paper, inbox: Inbox) -> None:
         paper.gap()
     _tell_rest(paper, "Outcome unknown", inbox.unknown, "`assent recover` looks; `assent attest ID` settles", Tone.LOST)
     _tell_rest(paper, "Approved, not carried out", inbox.granted, "`assent approve ID` carries it out", Tone.WAIT)
+    tell_stops(paper, inbox.stops)
 
 
 def _tell_rest(paper: Paper, head: str, found: tuple[Explanation, ...], hint: str, tone: Tone) -> None:
