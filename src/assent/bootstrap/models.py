@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache, partial
-from importlib import import_module
 
 from assent.bootstrap.settings_agents import ModelSettings
 from assent.ledger.operations import Operation
@@ -13,14 +12,6 @@ from assent.operations.scripts import SCRIPT_BYTES_MAX, ScriptedModel, read_scri
 from assent.primitives.errors import Malformed, Unavailable
 from assent.reasoning.ports import Wire
 
-# Found when they are wanted: nobody who speaks one wire format loads the others.
-_WIRES = {
-    "anthropic": ("assent.reasoning.adapters.anthropic", "Anthropic"),
-    "openai": ("assent.reasoning.adapters.openai_responses", "OpenAiResponses"),
-    "openai-chat": ("assent.reasoning.adapters.openai_chat", "OpenAiChat"),
-    "gemini": ("assent.reasoning.adapters.gemini", "Gemini"),
-    "ollama": ("assent.reasoning.adapters.ollama", "Ollama"),
-}
 KNOWN = {
     "anthropic": Endpoint(name="anthropic", url="https://api.anthropic.com", credential="env:ANTHROPIC_API_KEY"),
     "openai": Endpoint(name="openai", url="https://api.openai.com", credential="env:OPENAI_API_KEY"),
@@ -45,10 +36,28 @@ def model_operations(declared: Iterable[ModelSettings]) -> tuple[Operation, ...]
 
 @cache
 def wire_of(name: str) -> Wire:
-    """The codec of a wire format."""
-    module, attribute = _WIRES[name]
-    wire: Wire = getattr(import_module(module), attribute)()
-    return wire
+    """The codec of a wire format, loaded when it is wanted: nobody who speaks one loads the others."""
+    match name:
+        case "anthropic":
+            from assent.reasoning.adapters.anthropic import Anthropic
+
+            return Anthropic()
+        case "openai":
+            from assent.reasoning.adapters.openai_responses import OpenAiResponses
+
+            return OpenAiResponses()
+        case "gemini":
+            from assent.reasoning.adapters.gemini import Gemini
+
+            return Gemini()
+        case "ollama":
+            from assent.reasoning.adapters.ollama import Ollama
+
+            return Ollama()
+        case _:
+            from assent.reasoning.adapters.openai_chat import OpenAiChat
+
+            return OpenAiChat()
 
 
 def _operation(declared: ModelSettings) -> Operation:

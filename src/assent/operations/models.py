@@ -105,7 +105,8 @@ class ModelOperation(Unobserved):
 
     def live(self) -> Decoder:
         """A decoder for the pieces of an answer as they come, for those who watch; the record is made by `read`."""
-        return self._wire().decoder(content_type="text/event-stream")
+        wire = self._wire()
+        return wire.decoder(content_type=wire.streamed)
 
     def _fault(self, outcome: Outcome) -> Fault:
         value = outcome.value

@@ -43,6 +43,8 @@ class Wire(Protocol):
     name: str
     credential: tuple[str, str]
     """The header an API key goes into, and what stands before it (`("authorization", "Bearer ")`)."""
+    streamed: str
+    """The content type of an answer that comes bit by bit."""
 
     def request(self, request: ModelRequest) -> WireRequest:
         """Spell a question.
