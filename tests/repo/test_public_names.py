@@ -28,6 +28,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "assent.execution.adapters.jsonrpc": ("RpcLane",),
     "assent.execution.adapters.mcp": ("McpLane",),
     "assent.execution.adapters.process": ("ProcessLane",),
+    "assent.execution.adapters.secrets": ("SecretDrivers",),
     "assent.execution.adapters.sse": ("SseLane",),
     "assent.execution.adapters.python": ("PythonLane", "SessionRules"),
     "assent.execution.adapters.guest": ("GuestTarget", "Hub", "Authority", "GuestNode", "Membership", "join"),

@@ -14,6 +14,7 @@ import msgspec
 from assent.bootstrap.anchors import AnchorFile
 from assent.bootstrap.beyond import guests_of, targets_beyond
 from assent.bootstrap.descriptors import raise_open_files_limit
+from assent.bootstrap.environment import environment
 from assent.bootstrap.keys import log_identity
 from assent.bootstrap.offering import STANDARD
 from assent.bootstrap.settings_targets import HubSettings, TargetSettings
@@ -28,6 +29,7 @@ from assent.execution.adapters.local import LocalTarget
 from assent.execution.adapters.mcp import McpLane
 from assent.execution.adapters.process import ProcessLane
 from assent.execution.adapters.python import PythonLane
+from assent.execution.adapters.secrets import SecretDrivers
 from assent.execution.adapters.sse import SseLane
 from assent.execution.adapters.terminal import TerminalLane
 from assent.execution.adapters.wasm import WasmLane
@@ -312,7 +314,8 @@ def own_targets(
     process = ProcessLane(clock=clock, state_dir=data / "sandbox", artefacts=artefacts)
     web = web or WebSettings()
     roads = RoadPlan(tls=web.tls, proxy=web.proxy)
-    http = HttpLane(clock=clock, entropy=entropy, artefacts=artefacts, tls=web.tls, proxy=web.proxy)
+    secrets = SecretDrivers(environment=environment())
+    http = HttpLane(clock=clock, entropy=entropy, artefacts=artefacts, tls=web.tls, proxy=web.proxy, secrets=secrets)
     own: dict[type, Lane] = {  # closed in this order: what is built on others first
         McpOrder: McpLane(clock=clock, entropy=entropy, process=process, http=http, artefacts=artefacts),
         RpcOrder: RpcLane(clock=clock, entropy=entropy, process=process, http=http, artefacts=artefacts),

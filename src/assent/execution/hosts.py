@@ -48,6 +48,11 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return self.kind != "name"
 
     @property
+    def is_loopback(self) -> bool:
+        """Whether it is, literally, this machine itself."""
+        return (self.kind == "ipv4" and self.text.startswith("127.")) or (self.kind, self.text) == ("ipv6", "::1")
+
+    @property
     def in_url(self) -> str:
         """The host as an authority spells it: IPv6 in brackets."""
         return f"[{self.text}]" if self.kind == "ipv6" else self.text

@@ -78,6 +78,15 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     sha256: str = ""
 
 
+class Credential(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A secret that goes into a header of the request: `prefix` and behind it what `handle` names. Only names are in
+    the order; the lane puts the value in at the last moment, for the first origin alone."""
+
+    header: str
+    handle: str
+    prefix: str = ""
+
+
 class HttpOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="http"):
     """One HTTP exchange, redirects included.
 
@@ -89,6 +98,7 @@ class HttpOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     effect. `tls` names TLS settings that the lane was given (empty: its own); `tls_peer_sha256` is the digest of the
     one certificate (DER) the server may show, on top of those settings.
 
+    `credentials` go with it to the origin of `url`, in TLS or to this machine itself, and never further.
     `reads` says that the request changes nothing whatever its method is (a question that is posted), so one that broke
     is known to have done no harm. A body of at most `shown_bytes_max` is handed back whole.
     """
@@ -104,6 +114,7 @@ class HttpOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     idempotency_key: str = ""
     tls: str = ""
     tls_peer_sha256: str = ""
+    credentials: tuple[Credential, ...] = ()
     reads: bool = False
     shown_bytes_max: int = 1_048_576
     limits: Limits = Limits()

@@ -10,6 +10,7 @@ from assent.execution.grants import GrantBody
 from assent.execution.guests import Guest, Standing, Ticket
 from assent.execution.orders import Order
 from assent.execution.outcomes import Outcome, StreamEvent
+from assent.execution.secrets import Secret
 from assent.execution.steering import Capabilities, Word
 from assent.execution.targets import Descriptor
 from assent.primitives.digests import Digest
@@ -115,6 +116,20 @@ class Artefacts(Protocol):
 
     def begin(self) -> Artefact:
         """Start one. Raises OSError when it cannot be written."""
+        ...
+
+
+class Secrets(Protocol):
+    """Knows what handles name."""
+
+    def reveal(self, handle: str) -> Secret:
+        """The secret behind a handle, read now.
+
+        Raises:
+            NotFound: `credential_missing`: there is none.
+            Refused: `credential_open`: others may read it.
+            Malformed: `credential_unusable`: it cannot stand in a header.
+        """
         ...
 
 

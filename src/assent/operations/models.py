@@ -15,7 +15,7 @@ import msgspec
 
 from assent.execution.attestations import ConfinementClass
 from assent.execution.obligations import Obligations
-from assent.execution.orders import HttpOrder
+from assent.execution.orders import Credential, HttpOrder
 from assent.execution.outcomes import Ending, Outcome
 from assent.execution.urls import parse_url
 from assent.ledger.connectors.http import host_port
@@ -81,10 +81,16 @@ class ModelOperation(Unobserved):
             headers=request.headers,
             body=request.body,
             redirects_max=0,
+            credentials=self._credentials(),
             reads=True,
             shown_bytes_max=obligations.limits.output_bytes_max,
             limits=obligations.limits,
         )
+
+    def _credentials(self) -> tuple[Credential, ...]:
+        handle = self._endpoint.credential
+        header, prefix = self._wire().credential
+        return (Credential(header=header, handle=handle, prefix=prefix),) if handle else ()
 
     def read(self, outcome: Outcome) -> Outcome:
         """What the model answered, in Assent's own vocabulary; or that it cannot be read."""

@@ -14,6 +14,7 @@ from assent.execution.orders import HttpOrder
 from assent.execution.outcomes import Ending, Evidence, Outcome
 from assent.execution.ports import Artefacts
 from assent.execution.retries import Backoff
+from assent.execution.secrets import Scrubber
 from assent.execution.spools import Spool
 from assent.primitives.clock import Clock, Entropy
 from assent.primitives.digests import digest
@@ -47,6 +48,7 @@ class Journey:
         self.upload: UploadFile | None = None
         self.taken = Spool(artefacts, kept_bytes_max=order.shown_bytes_max)
         self.trip = Trip(1, acted=False)
+        self.scrubber = Scrubber()
 
     def begin(self) -> Trip:
         """Set out on the next try.
@@ -95,6 +97,7 @@ class Journey:
 
     def outcome(self, judgement: Judgement) -> Outcome:
         """The end of it all."""
+        judgement = msgspec.structs.replace(judgement, message=self.scrubber.text(judgement.message))
         return concluded(
             judgement, value=self._value(whole=judgement.code in _SHOWN_CODES), evidence=self._evidence(judgement)
         )
@@ -104,7 +107,7 @@ class Journey:
         trip = self.trip
         if not trip.status:
             return {}
-        fields = headers.shown_fields(trip.answer_fields)
+        fields = {name: self.scrubber.text(said) for name, said in headers.shown_fields(trip.answer_fields).items()}
         value: dict[str, Any] = {"status": trip.status, "headers": fields}
         if whole:
             value["body"] = self.taken.shown(content_type=fields.get("content-type", ""))
@@ -128,6 +131,8 @@ class Journey:
 
     def _facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = {"hops": [msgspec.to_builtins(hop) for hop in self._hops], "attempts": self._tries}
+        if self.order.credentials:
+            facts["credentials"] = [one.handle for one in self.order.credentials]
         if self.upload is not None:
             facts["upload_bytes"] = self.upload.size
         if self._hops:

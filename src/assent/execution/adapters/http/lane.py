@@ -39,12 +39,12 @@ from assent.execution.exchanges import Judgement
 from assent.execution.hosts import allow_list
 from assent.execution.orders import HttpOrder, Order
 from assent.execution.outcomes import Ending, Outcome
-from assent.execution.ports import Artefacts, OnEvent, Steering
+from assent.execution.ports import Artefacts, OnEvent, Secrets, Steering
 from assent.execution.retries import Backoff
 from assent.execution.steering import Capabilities
 from assent.execution.tls import TlsSettings
 from assent.primitives.clock import Clock, Entropy
-from assent.primitives.errors import InvariantBroken, Refused, Unavailable
+from assent.primitives.errors import InvariantBroken, NotFound, Refused, Unavailable
 from assent.primitives.release import __version__
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class HttpLane:
     `artefacts` keep large bodies. `resolver` replaces the system's name service; `tls` is how TLS is judged and
     `tls_named` the settings that an order may name; `proxy` (`host:port`) is used for everything, or empty;
     `connect_ms` bounds look-up, connection and TLS handshake together. `entropy` spreads the waits between tries
-    (None: not at all).
+    (None: not at all). `secrets` know what the handles of credentials name.
 
     Raises:
         Malformed: `proxy` is no `host:port` (`host_refused`, `port_refused`).
@@ -84,10 +84,12 @@ class HttpLane:
         proxy: str = "",
         connect_ms: int = CONNECT_MS,
         backoff: Backoff | None = None,
+        secrets: Secrets | None = None,
     ) -> None:
         self._clock, self._entropy, self._artefacts = clock, entropy, artefacts
         self._plan = RoadPlan(resolver=resolver, tls=tls, tls_named=tls_named, proxy=proxy, connect_ms=connect_ms)
         self._backoff = backoff or Backoff()
+        self._secrets = secrets
         self._connections: Connections | None = None
 
     async def carry(
@@ -165,6 +167,7 @@ class HttpLane:
         order = journey.order
         allowed = allow_list(order.hosts)
         trip = journey.begin()
+        self._sign(journey, trip)
         if order.upload is not None:
             journey.upload = journey.upload or UploadFile(order.upload)
             await journey.upload.check()
@@ -177,6 +180,15 @@ class HttpLane:
             if location is None:
                 return trip.answered()
             trip.follow(location, redirects_max=order.redirects_max)
+
+    def _sign(self, journey: Journey, trip: Trip) -> None:
+        """Put the order's credentials in, and look out for them in whatever comes back."""
+        for credential in journey.order.credentials:
+            if self._secrets is None:
+                raise NotFound("credential_missing", f"nobody here knows the credential `{credential.handle}`")
+            secret = self._secrets.reveal(credential.handle)
+            journey.scrubber.know(secret)
+            trip.sign(credential, secret)
 
     async def _exchange(self, journey: Journey, trip: Trip, way: Way, taker: Taker) -> bytes | None:
         """One hop. Returns where it redirects to, if it is to be followed; then its body was not read."""
@@ -238,11 +250,12 @@ async def _read_body(journey: Journey, wire: Wire, response: httpcore2.Response,
         async with contextlib.aclosing(wire.body(response)) as arriving:
             async for arrived in arriving:
                 for piece in unpacker.unpack(arrived):
-                    await _keep(journey, piece, taker)
+                    await _keep(journey, journey.scrubber.feed(piece), taker)
     except ValueError as error:
         raise Unavailable("cut_short", str(error)) from error
     if not unpacker.complete:
         raise Unavailable("cut_short", "the packed body ends before its end")
+    await _keep(journey, journey.scrubber.end(), taker)
     await _finish(journey)
 
 

@@ -9,8 +9,9 @@ import msgspec
 
 from assent.execution import exchanges, headers, retries
 from assent.execution.exchanges import Hop, Judgement
-from assent.execution.orders import HttpOrder
+from assent.execution.orders import Credential, HttpOrder
 from assent.execution.outcomes import Ending
+from assent.execution.secrets import Secret
 from assent.execution.urls import Url, parse_url, redirect_target
 from assent.primitives.digests import Digest, digest
 from assent.primitives.errors import Malformed, Refused, Unavailable
@@ -69,6 +70,24 @@ class Trip:
         if order.retries_max and not retries.may_repeat(self.method, idempotency_key=order.idempotency_key):
             message = f"a {self.method} that is sent again may happen again"
             raise Malformed("order_malformed", message, hint="leave out `retries_max`, or give an idempotency key")
+
+    def sign(self, credential: Credential, secret: Secret) -> None:
+        """Put a secret into a header of the requests to this origin.
+
+        Raises:
+            Refused: `credential_in_the_clear`: it would go over the network as it is.
+            Malformed: `header_refused`: the header is none that credentials travel in, or is there already.
+        """
+        if self.url.scheme == "http" and not self.url.host.is_loopback:
+            raise Refused(
+                "credential_in_the_clear", f"`{credential.handle}` would go to `{self.url.host.text}` unencrypted",
+                hint="use https",
+            )  # fmt: skip
+        name = credential.header.lower()
+        if not headers.is_secret(name) or any(given.lower() == name for given, _ in self.fields):
+            raise Malformed("header_refused", f"the header `{name[:80]!a}` cannot carry this credential")
+        signed = (*self.fields, (name, credential.prefix + secret.expose()))
+        self.fields = headers.check_fields(signed, idempotency_key="")
 
     @property
     def _judged(self) -> str:
