@@ -9,10 +9,11 @@ import msgspec
 from assent.operations.runs.entries import Heard
 from assent.operations.runs.steps import ASK, DELEGATE, answered, meaning_of
 from assent.operations.runs.story import Call, Story, proposals_of
+from assent.primitives.digests import digest
 from assent.reasoning.context import Pack, Piece, Said, Source, build_pack
 from assent.reasoning.interpretation import CALLS_MAX, Answered, Proposed, Unusable
 from assent.reasoning.labels import Integrity, Label, joined
-from assent.reasoning.messages import BrokenCall, Completion, Message, Text, ToolCall, ToolResult
+from assent.reasoning.messages import BrokenCall, Completion, Message, Part, Text, ToolCall, ToolResult
 
 SYSTEM_POLICY = """\
 You work inside Assent. You can only propose: every call you make is decided by policy and recorded, and some need a
@@ -84,7 +85,7 @@ def _turn(story: Story, turn: int, *, told: Label) -> list[Piece]:
     pieces: list[Piece] = []
     if answer is not None and not isinstance(meaning, Unusable):
         effect = next(one.effect for one in story.attempts[turn] if one.completion)
-        pieces.append(_said(_spoken(answer), f"effect:{effect.id}", told))
+        pieces.append(_said(_spoken(story, turn, answer), f"effect:{effect.id}", told))
     if isinstance(meaning, Proposed) and answer is not None:
         pieces.append(_said(_results(story, turn, answer, meaning), f"run:{story.journal.id}/{turn}", Label()))
     if isinstance(meaning, Unusable):
@@ -107,17 +108,25 @@ def _results(story: Story, turn: int, answer: Completion, meaning: Proposed) -> 
             text, failed = "it was not asked for", True
         else:
             text, failed = result_text(story, record)
-        parts.append(ToolResult(call=proposal.id, name=proposal.name, text=text, failed=failed))
+        parts.append(ToolResult(call=call_id(story, turn, place), name=proposal.name, text=text, failed=failed))
     return Message(role="user", parts=tuple(parts))
 
 
-def _spoken(answer: Completion) -> Message:
+def call_id(story: Story, turn: int, place: int) -> str:
+    """The id of a proposal as models are told of it: some providers give none, and some want them to differ for ever."""
+    return f"call_{digest(story.journal.id.encode())[-8:]}_{turn}_{place}"
+
+
+def _spoken(story: Story, turn: int, answer: Completion) -> Message:
     """What the model said, without the proposals that were never looked at."""
-    seen, parts = 0, []
+    seen = 0
+    parts: list[Part] = []
     for part in answer.parts:
-        seen += isinstance(part, ToolCall | BrokenCall)
-        if seen <= CALLS_MAX or not isinstance(part, ToolCall | BrokenCall):
+        if not isinstance(part, ToolCall | BrokenCall):
             parts.append(part)
+        elif seen < CALLS_MAX:
+            parts.append(msgspec.structs.replace(part, id=call_id(story, turn, seen)))
+            seen += 1
     return Message(role="assistant", parts=tuple(parts))
 
 
