@@ -113,7 +113,7 @@ def _results(story: Story, turn: int, answer: Completion, meaning: Proposed) -> 
 
 
 def call_id(story: Story, turn: int, place: int) -> str:
-    """The id of a proposal as models are told of it: some providers give none, and some want them to differ for ever."""
+    """The id of a proposal as models are told of it: some providers give none, and some want none twice."""
     return f"call_{digest(story.journal.id.encode())[-8:]}_{turn}_{place}"
 
 
