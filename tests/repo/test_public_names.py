@@ -36,6 +36,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "assent.execution.adapters.wasm": ("WasmLane",),
     "assent.execution.adapters.ssh": ("SshTarget", "Access"),
     "assent.execution.adapters.websocket": ("WebSocketLane",),
+    "assent.testing.models": ("Called", "Failing", "ModelServer", "Reply", "Seen", "read_replies"),
     "assent.ledger.connectors": ("BUILTIN", "catalogue"),
 }
 
