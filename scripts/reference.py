@@ -115,7 +115,7 @@ def operations_page() -> Iterator[str]:
         yield from _operation(operation.contract)
     yield from _section("What rules see of a call", "Computed from the arguments, never declared by the asker.")
     yield from _pairs("fact", WORDS.of("facts", things=Facts.__struct_fields__))
-    for module, kind in (("files", "file"), ("http", "HTTP")):
+    for module, kind in (("files", "file"), ("edits", "edit"), ("http", "HTTP")):
         yield from _section(f"How an unknown {kind} call is judged", "By what the observer sees afterwards.")
         yield from _judging_table(module)
     yield ""

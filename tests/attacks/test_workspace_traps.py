@@ -16,7 +16,7 @@ import pytest
 from assent.execution.adapters.files.beneath import Mechanism
 from assent.execution.adapters.files.lane import FileLane
 from assent.execution.attestations import ConfinementClass
-from assent.execution.orders import FileOrder
+from assent.execution.orders import Edit, FileOrder
 from assent.execution.outcomes import Ending, Outcome
 from tests.attacks.world import PlantedLane
 from tests.execution.lane_driver import RealClock
@@ -31,7 +31,7 @@ mknod device c 1 5; ln ../canary hard; ln /etc/passwd passwd; echo done
 """
 LEADING_OUT = ("file", "up/canary", "root/etc/passwd", "here/../canary", "deep/er/away/canary", "environ", "dangling")
 NOT_A_FILE = ("loop", "endless", "fifo", "socket")
-VERBS = ("read", "write", "append")
+VERBS = ("read", "write", "append", "edit")
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def trapped(lane: PlantedLane, place: Place) -> Iterator[Place]:
 
 def carried(workspace: Path, verb: Any, path: str, mechanism: Mechanism | None = None) -> Outcome:
     """What the file lane does, within a time after which it hangs."""
-    order = FileOrder(verb=verb, workspace=str(workspace), path=path, content=b"changed")
+    order = FileOrder(verb=verb, workspace=str(workspace), path=path, content=b"changed", edit=Edit(old=b"secret"))
     lane = FileLane(clock=RealClock(), mechanism=mechanism)
 
     async def run() -> Outcome:

@@ -35,7 +35,7 @@ def sample(operation: Operation) -> dict[str, object]:
     scheme = "wss" if operation.contract.name in {"http.listen", "http.talk"} else "https"
     either = {"body_base64"} if "body" in given else set[str]()
     sound = {name: value for name, value in given.items() if name not in either}
-    told = {"url": f"{scheme}://example.org/", "access": "read"} | {"numbers": ["1"]}
+    told = {"url": f"{scheme}://example.org/", "access": "read", "new": "y"} | {"numbers": ["1"]}
     return sound | {name: value for name, value in told.items() if name in given}
 
 

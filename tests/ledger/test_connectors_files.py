@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from assent.execution.attestations import ConfinementClass
 from assent.execution.obligations import Obligations, breach
-from assent.execution.orders import FileOrder, Limits
+from assent.execution.orders import FileOrder, Limits, Lines
 from assent.ledger.connectors import files
+from assent.ledger.connectors.edits import EDIT
 from assent.ledger.contracts import EffectClass, Idempotency
 from assent.ledger.operations import Facts, Judgement, Place
 from assent.primitives.digests import digest
@@ -34,7 +35,7 @@ def file_of(content: bytes) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("operation", "effect", "idempotency", "names", "observer"),
     [
-        (files.READ, R, Idempotency.NATURAL, ["path"], ""),
+        (files.READ, R, Idempotency.NATURAL, ["path", "offset", "limit"], ""),
         (files.LIST, R, Idempotency.NATURAL, ["path", "recursive"], ""),
         (files.STAT, R, Idempotency.NATURAL, ["path"], ""),
         (files.WRITE, W, Idempotency.NATURAL, ["path", "content"], "files.stat"),
@@ -54,7 +55,8 @@ def test_file_contract_declares_its_effect_when_read(operation, effect, idempote
 
 def test_files_covers_every_verb_of_the_lane_once():
     verbs = msgspec.json.schema(FileOrder)["$defs"]["FileOrder"]["properties"]["verb"]["enum"]
-    assert sorted(op.contract.name for op in files.FILES) == sorted(f"files.{verb}" for verb in verbs)
+    names = [op.contract.name for op in (*files.FILES, EDIT)]
+    assert sorted(names) == sorted(f"files.{verb}" for verb in verbs)
 
 
 def test_file_facts_count_the_bytes_written_when_there_is_content():
@@ -79,6 +81,8 @@ def test_file_list_looks_at_the_workspace_when_no_path_is_given():
     ("operation", "arguments", "order"),
     [
         (files.READ, {"path": "./a"}, {"verb": "read", "path": "a"}),
+        (files.READ, {"path": "a", "offset": 5}, {"verb": "read", "path": "a", "lines": Lines(first=5, count=100_000)}),
+        (files.READ, {"path": "a", "limit": 2}, {"verb": "read", "path": "a", "lines": Lines(first=1, count=2)}),
         (files.STAT, {"path": "."}, {"verb": "stat", "path": "."}),
         (files.LIST, {"path": "a/", "recursive": True}, {"verb": "list", "path": "a", "recursive": True}),
         (files.WRITE, {"path": "/srv/ws/a", "content": "é"}, {"verb": "write", "path": "a", "content": b"\xc3\xa9"}),
@@ -120,6 +124,9 @@ def test_file_plan_refuses_when_the_workspace_itself_would_be_replaced(operation
         (files.WRITE, {"path": "a", "content": "x", "mode": "0777"}, "mode"),
         (files.DELETE, {"path": "a", "recursive": "yes"}, "recursive"),
         (files.READ, {"path": ["a"]}, "path"),
+        (files.READ, {"path": "a", "offset": 0}, "offset"),
+        (files.READ, {"path": "a", "limit": 0}, "limit"),
+        (files.READ, {"path": "a", "limit": files.LINES_MAX + 1}, "limit"),
         (files.READ, {}, "path"),
     ],
 )

@@ -60,7 +60,7 @@ READS = (
 )
 HARD = {"workspace-only", "http-hosts", "no-metadata"}
 SOFT = {"files-delete-reviewed", "http-publish-reviewed"}
-WRITES = ("files.write", "files.append", "files.make_folder")
+WRITES = ("files.write", "files.append", "files.edit", "files.make_folder")
 
 
 def targets(operation: str) -> tuple[str, ...]:
@@ -97,8 +97,10 @@ def arguments(operation: str, target: str) -> dict[str, Any]:  # noqa: C901 (a t
     given |= {"messages": ["hello"]} if operation == "http.talk" else {}
     given |= {"path": "notes/a.txt"} if operation == "http.upload" else {}
     for argument in CONTRACTS[operation].arguments:
-        if argument.name in ("content", "body"):
+        if argument.name in ("content", "body", "old"):
             given[argument.name] = "hello"
+        if argument.name == "new":
+            given[argument.name] = "goodbye"
     return given
 
 

@@ -120,14 +120,35 @@ class HttpOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     limits: Limits = Limits()
 
 
-class FileOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="file"):
-    """One file operation beneath `workspace` (absolute, on the host). `path` is relative and never leaves it."""
+class Lines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Some lines of a file: `count` of them from the `first`, which is 1 for the first of the file."""
 
-    verb: Literal["read", "write", "append", "delete", "list", "stat", "make_folder"]
+    first: int
+    count: int
+
+
+class Edit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is replaced: the one place where `old` stands exactly, or `every` place. With `sha256`, only in a file that
+    has this digest."""
+
+    old: bytes
+    every: bool = False
+    sha256: str = ""
+
+
+class FileOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="file"):
+    """One file operation beneath `workspace` (absolute, on the host). `path` is relative and never leaves it.
+
+    `content` is what is written, or what stands in place of what is replaced. `lines` narrow a read.
+    """
+
+    verb: Literal["read", "write", "append", "edit", "delete", "list", "stat", "make_folder"]
     workspace: str
     path: str
     content: bytes = b""
     recursive: bool = False
+    lines: Lines | None = None
+    edit: Edit | None = None
     limits: Limits = Limits()
 
 

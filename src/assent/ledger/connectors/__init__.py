@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from assent.ledger.connectors.discovery import DISCOVERY
+from assent.ledger.connectors.edits import EDITS
 from assent.ledger.connectors.files import FILES
 from assent.ledger.connectors.http import HTTP
 from assent.ledger.connectors.jsonrpc import JSONRPC
@@ -22,7 +23,9 @@ from assent.primitives.errors import Conflict
 
 __all__ = ["BUILTIN", "catalogue"]
 
-BUILTIN: tuple[Operation, ...] = (*FILES, *SHELL, *TERMINAL, *PYTHON, *WASM, *HTTP, *STREAMS, *JSONRPC, *DISCOVERY)
+BUILTIN: tuple[Operation, ...] = (
+    *FILES, *EDITS, *SHELL, *TERMINAL, *PYTHON, *WASM, *HTTP, *STREAMS, *JSONRPC, *DISCOVERY,
+)  # fmt: skip
 
 
 def catalogue(operations: Iterable[Operation]) -> Mapping[str, Operation]:

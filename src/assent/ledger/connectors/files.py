@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from assent.execution.attestations import ConfinementClass
 from assent.execution.obligations import Obligations
-from assent.execution.orders import FileOrder
+from assent.execution.orders import FileOrder, Lines
 from assent.ledger.connectors.paths import PATH_BYTES_MAX, inside, locate, workspace_of
 from assent.ledger.contracts import Argument, EffectClass, Idempotency, OperationContract, read_arguments
 from assent.ledger.operations import Facts, Judgement, Place
@@ -32,6 +32,7 @@ from assent.primitives.errors import Malformed
 
 WEAKEST = ConfinementClass.LOCAL_WEAK  # nothing but Assent's own code runs in the file lane
 CONTENT_BYTES_MAX = 1_048_576
+LINES_MAX = 100_000
 
 Verb = Literal["read", "write", "append", "delete", "list", "stat", "make_folder"]
 Reading = Callable[[dict[str, Any], dict[str, Any]], Judgement]
@@ -48,6 +49,7 @@ class FileOperation:
     def facts(self, arguments: dict[str, Any], place: Place) -> Facts:
         """The path, whether it lies inside the workspace, and how many bytes are written."""
         given = read_arguments(self.contract, arguments)
+        _lines(given)
         spot = locate(given["path"], place)
         return Facts(path=spot.path, inside_workspace=spot.inside, payload_bytes=len(_content(given)))
 
@@ -77,6 +79,7 @@ class FileOperation:
             path=path,
             content=_content(given),
             recursive=given.get("recursive", False),
+            lines=_lines(given),
             limits=obligations.limits,
         )
 
@@ -89,6 +92,22 @@ class FileOperation:
         if self._reading is None or observed_code != "ok" or not isinstance(observed.get("exists"), bool):
             return Judgement.UNCLEAR
         return self._reading(read_arguments(self.contract, arguments), observed)
+
+
+def _lines(given: dict[str, Any]) -> Lines | None:
+    """The lines that are asked for; None: the whole file.
+
+    Raises:
+        Malformed: `arguments_invalid`: there are no such lines.
+    """
+    if not {"offset", "limit"} & given.keys():
+        return None
+    first, count = given.get("offset", 1), given.get("limit", LINES_MAX)
+    if first < 1 or not 1 <= count <= LINES_MAX:
+        raise Malformed(
+            "arguments_invalid", f"`offset` is 1 or more, and `limit` 1 to {LINES_MAX}", hint="lines count from 1"
+        )
+    return Lines(first=first, count=count)
 
 
 def _content(given: dict[str, Any]) -> bytes:
@@ -120,7 +139,8 @@ def _deleted(given: dict[str, Any], seen: dict[str, Any]) -> Judgement:
     return Judgement.UNCLEAR if in_parts else Judgement.NOT_HAPPENED
 
 
-def _path(text: str, *, default: str | None = None) -> Argument:
+def path_argument(text: str, *, default: str | None = None) -> Argument:
+    """The argument that says where."""
     return Argument(
         name="path",
         kind="text",
@@ -146,7 +166,11 @@ READ = FileOperation(
         summary="read a file",
         effect=EffectClass.READ,
         idempotency=Idempotency.NATURAL,
-        arguments=(_path("the file"),),
+        arguments=(
+            path_argument("the file"),
+            Argument(name="offset", kind="integer", help="the first line to read, from 1 (else: the whole file)"),
+            Argument(name="limit", kind="integer", help="how many lines to read"),
+        ),
         floor=WEAKEST,
     ),
     verb="read",
@@ -158,7 +182,7 @@ LIST = FileOperation(
         summary="list what is in a folder",
         effect=EffectClass.READ,
         idempotency=Idempotency.NATURAL,
-        arguments=(_path("the folder", default="."), _recursive("also list what is in the folders below")),
+        arguments=(path_argument("the folder", default="."), _recursive("also list what is in the folders below")),
         floor=WEAKEST,
     ),
     verb="list",
@@ -170,7 +194,7 @@ STAT = FileOperation(
         summary="say whether something is there, of what kind and size, and the digest of a file",
         effect=EffectClass.READ,
         idempotency=Idempotency.NATURAL,
-        arguments=(_path("the file or folder"),),
+        arguments=(path_argument("the file or folder"),),
         floor=WEAKEST,
     ),
     verb="stat",
@@ -182,7 +206,7 @@ WRITE = FileOperation(
         summary="write a whole file, in place of what was there",
         effect=EffectClass.WRITE,
         idempotency=Idempotency.NATURAL,
-        arguments=(_path("the file"), _bytes("the whole new content")),
+        arguments=(path_argument("the file"), _bytes("the whole new content")),
         floor=WEAKEST,
         observer="files.stat",
     ),
@@ -196,7 +220,7 @@ APPEND = FileOperation(
         summary="add to the end of a file",
         effect=EffectClass.WRITE,
         idempotency=Idempotency.NONE,
-        arguments=(_path("the file"), _bytes("what is added")),
+        arguments=(path_argument("the file"), _bytes("what is added")),
         floor=WEAKEST,
         observer="files.stat",
     ),
@@ -210,7 +234,7 @@ MAKE_FOLDER = FileOperation(
         summary="make a folder",
         effect=EffectClass.WRITE,
         idempotency=Idempotency.NATURAL,
-        arguments=(_path("the folder"),),
+        arguments=(path_argument("the folder"),),
         floor=WEAKEST,
         observer="files.stat",
     ),
@@ -224,7 +248,7 @@ DELETE = FileOperation(
         summary="delete a file or a folder",
         effect=EffectClass.IRREVERSIBLE,
         idempotency=Idempotency.NATURAL,
-        arguments=(_path("the file or folder"), _recursive("also delete everything in the folder")),
+        arguments=(path_argument("the file or folder"), _recursive("also delete everything in the folder")),
         floor=WEAKEST,
         observer="files.stat",
     ),

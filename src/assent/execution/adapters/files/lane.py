@@ -7,8 +7,8 @@ happened when something did. The wall limit works the same way: it is looked at 
 system call cannot be stopped.
 
 Codes: `ok`, `not_found`, `outside_workspace`, `path_malformed`, `workspace_malformed`, `symlink_refused`,
-`not_regular`, `not_folder`, `exists`, `no_space`, `not_permitted`, `output_limit`, `wall_limit`, `cancelled`,
-`io_error`.
+`not_regular`, `not_folder`, `not_text`, `exists`, `edit_no_match`, `edit_ambiguous`, `file_changed`, `no_space`,
+`not_permitted`, `output_limit`, `wall_limit`, `cancelled`, `io_error`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import threading
 from typing import Any
 
 from assent.execution.adapters.files.beneath import Beneath, Mechanism, best_mechanism
+from assent.execution.adapters.files.opening import Done
 from assent.execution.adapters.files.trees import Stopped, Tally
-from assent.execution.adapters.files.verbs import VERBS, Done
+from assent.execution.adapters.files.verbs import VERBS
 from assent.execution.attestations import Attestation, ConfinementClass, Known, Property
 from assent.execution.orders import FileOrder, Order
 from assent.execution.outcomes import Ending, Evidence, Outcome
