@@ -16,7 +16,7 @@ from assent.bootstrap.beyond import guests_of, targets_beyond
 from assent.bootstrap.descriptors import raise_open_files_limit
 from assent.bootstrap.environment import environment
 from assent.bootstrap.keys import log_identity
-from assent.bootstrap.offering import STANDARD
+from assent.bootstrap.offering import STANDARD, spellings_here
 from assent.bootstrap.settings_targets import HubSettings, TargetSettings
 from assent.bootstrap.settings_web import WebSettings
 from assent.bootstrap.system import SystemClock, SystemEntropy
@@ -262,7 +262,7 @@ def _wire(
     sessions = Sessions(store=store, fence=fence, entropy=entropy)
     runs = Runs(
         store=store, gate=gate, recovery=recovery, sessions=sessions, operations=operations, agents=agents,
-        fence=fence, ids=ids, entropy=entropy,
+        fence=fence, ids=ids, entropy=entropy, spellings=spellings_here(),
     )  # fmt: skip
     return Node(
         id=fence.node,

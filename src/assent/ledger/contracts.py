@@ -118,10 +118,15 @@ def read_arguments(contract: OperationContract, raw: Mapping[str, Any]) -> dict[
     Raises:
         Malformed: `arguments_invalid`, naming every argument that is unknown, missing or of the wrong kind.
     """
-    known = {a.name: a for a in contract.arguments}
-    faults = [f"`{name}` is not an argument" for name in raw if name not in known]
+    return fit_arguments(contract.name, contract.arguments, raw)
+
+
+def fit_arguments(name: str, arguments: tuple[Argument, ...], raw: Mapping[str, Any]) -> dict[str, Any]:
+    """As `read_arguments`, for whatever is called `name` and takes these arguments. Raises Malformed."""
+    known = {a.name: a for a in arguments}
+    faults = [f"`{given}` is not an argument" for given in raw if given not in known]
     found: dict[str, Any] = {}
-    for argument in contract.arguments:
+    for argument in arguments:
         value = raw.get(argument.name, argument.default)
         if value is None:
             if argument.required:
@@ -134,8 +139,8 @@ def read_arguments(contract: OperationContract, raw: Mapping[str, Any]) -> dict[
     if faults:
         raise Malformed(
             "arguments_invalid",
-            f"`{contract.name}` cannot take these arguments: {', '.join(faults)}",
-            hint=f"it takes {_usage(contract)}",
+            f"`{name}` cannot take these arguments: {', '.join(faults)}",
+            hint=f"it takes {_usage(arguments)}",
         )
     return found
 
@@ -144,8 +149,8 @@ def _without(fields: dict[str, Any], later: frozenset[str]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value or name not in later}
 
 
-def _usage(contract: OperationContract) -> str:
-    return ", ".join(f"{a.name} ({_KINDS[a.kind]}{', required' if a.required else ''})" for a in contract.arguments)
+def _usage(arguments: tuple[Argument, ...]) -> str:
+    return ", ".join(f"{a.name} ({_KINDS[a.kind]}{', required' if a.required else ''})" for a in arguments)
 
 
 def _fault(argument: Argument, value: object) -> str:

@@ -1,7 +1,7 @@
 """The box: the tools an agent can be given, by the names that models know them by, and the operation each becomes.
 
-A tool takes exactly the arguments of its operation. Any operation can be a tool: outside the box it is called like its
-operation, with `_` for every dot.
+A tool takes the arguments of its operation, unless it has a spelling of its own (`spellings`). Any operation can be a
+tool: outside the box it is called like its operation, with `_` for every dot.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from assent.ledger.contracts import Argument, OperationContract
+from assent.operations.spellings import SPELLINGS, Spelling, spelled
 from assent.primitives.errors import Malformed
 from assent.reasoning.messages import Tool
 
@@ -20,6 +21,7 @@ BOX: Mapping[str, str] = MappingProxyType(
     {
         "read": "files.read",
         "write": "files.write",
+        "edit": "files.edit",
         "list": "files.list",
         "bash": "shell.run",
         "python": "python.run",
@@ -30,6 +32,8 @@ BOX: Mapping[str, str] = MappingProxyType(
         "delegate": "assistant.delegate",
     }
 )
+SPELLED: Mapping[str, str] = MappingProxyType({"bash": "bash-1", "python": "python-1", "web_fetch": "web-1"})
+"""How tools in the box are spelled, where they have a spelling of their own."""
 _TYPES: dict[str, dict[str, Any]] = {
     "text": {"type": "string"},
     "integer": {"type": "integer"},
@@ -42,14 +46,22 @@ _TYPES: dict[str, dict[str, Any]] = {
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A tool as a run was given it: what the model is told, and the operation that a proposal becomes."""
+    """A tool as a run was given it: what the model is told, the operation that a proposal becomes, and how its
+    arguments are spelled (empty: as the operation takes them)."""
 
     tool: Tool
     operation: str
+    spelling: str = ""
+
+    def arguments_of(self, proposed: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of the operation that a proposal means. Raises Malformed: `arguments_invalid`."""
+        return spelled(self.spelling, proposed)
 
 
-def offers_of(names: Iterable[str], contracts: Mapping[str, OperationContract]) -> tuple[Offer, ...]:
-    """The tools that these names stand for.
+def offers_of(
+    names: Iterable[str], contracts: Mapping[str, OperationContract], *, spellings: Mapping[str, str] = SPELLED
+) -> tuple[Offer, ...]:
+    """The tools that these names stand for; `spellings` say how tools in the box are spelled here.
 
     Raises:
         Malformed: `tool_unknown`: there is no such tool and no such operation.
@@ -64,19 +76,21 @@ def offers_of(names: Iterable[str], contracts: Mapping[str, OperationContract]) 
                 "tool_unknown", f"there is no tool and no operation `{name[:80]}`", hint=f"tools in the box: {known}"
             )
         tool = name if name in BOX else operation.replace(".", "_")
-        found[tool] = Offer(tool=_tool(tool, contract), operation=operation)
+        spelling = spellings.get(tool, "") if tool in BOX else ""
+        found[tool] = Offer(tool=_tool(tool, contract, spelling), operation=operation, spelling=spelling)
     return tuple(found[name] for name in sorted(found))
 
 
-def _tool(name: str, contract: OperationContract) -> Tool:
-    shown = [argument for argument in contract.arguments if argument.kind != "contents"]
+def _tool(name: str, contract: OperationContract, spelling: str) -> Tool:
+    told: Spelling | OperationContract = SPELLINGS[spelling] if spelling else contract
+    shown = [argument for argument in told.arguments if argument.kind != "contents"]
     schema = {
         "type": "object",
         "properties": {argument.name: _schema(argument) for argument in shown},
         "required": [argument.name for argument in shown if argument.required],
         "additionalProperties": False,
     }
-    return Tool(name=name, description=contract.summary, schema=schema)
+    return Tool(name=name, description=told.summary, schema=schema)
 
 
 def _schema(argument: Argument) -> dict[str, Any]:

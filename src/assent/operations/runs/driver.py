@@ -214,7 +214,7 @@ class Driver:
 
     async def _perform(self, story: Story, step: steps.Perform, tell: OnRunEvent) -> None:
         """Ask for the proposals in their order; neighbours that only read are asked for side by side."""
-        for group in _groups(step.calls, reads=lambda call: self._reads(story.begun.operation_of(call.name))):
+        for group in _groups(step.calls, reads=lambda call: self._reads(story.begun.offer_of(call.name).operation)):
             try:
                 async with asyncio.TaskGroup() as tasks:
                     for place, call in group:
@@ -224,9 +224,10 @@ class Driver:
 
     async def _call(self, story: Story, turn: int, place: int, call: ToolCall, *, tell: OnRunEvent) -> None:
         run, tool = story.journal.id, call.name
-        operation = story.begun.operation_of(tool)
+        offer = story.begun.offer_of(tool)
+        operation, arguments = offer.operation, offer.arguments_of(call.arguments)
         tell(Proposal(run=run, turn=turn, place=place, tool=tool, operation=operation, arguments=call.arguments))
-        answer = await self._gate.perform(self._wish(story, operation, call.arguments, key_of_call(run, turn, place)))
+        answer = await self._gate.perform(self._wish(story, operation, arguments, key_of_call(run, turn, place)))
         await self._read(story, answer.effect)
         decision, record = answer.decision, story.calls[turn, place]
         if decision is not None:

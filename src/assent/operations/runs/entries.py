@@ -40,9 +40,9 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     depth: int = 0
     ancestors: tuple[str, ...] = ()
 
-    def operation_of(self, tool: str) -> str:
-        """The operation that a tool of this run stands for."""
-        return next(one.operation for one in self.offers if one.tool.name == tool)
+    def offer_of(self, tool: str) -> Offer:
+        """A tool of this run, by its name."""
+        return next(one for one in self.offers if one.tool.name == tool)
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

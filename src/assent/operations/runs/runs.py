@@ -22,7 +22,7 @@ from assent.operations.runs.sessions import Sessions
 from assent.operations.runs.states import RUN, RunMove, RunState
 from assent.operations.runs.story import Story, tell_story
 from assent.operations.runs.transcript import heard_of, piece_bytes, transcript_of
-from assent.operations.toolbox import offers_of
+from assent.operations.toolbox import SPELLED, Offer, offers_of
 from assent.primitives.clock import Entropy
 from assent.primitives.errors import Conflict, NotFound
 from assent.primitives.ids import IdSource, TenantId
@@ -75,6 +75,7 @@ class Runs:
         fence: Fence,
         ids: IdSource,
         entropy: Entropy,
+        spellings: Mapping[str, str] = SPELLED,
     ) -> None:
         self._store = store
         self._sessions = sessions
@@ -82,6 +83,7 @@ class Runs:
         self.agents = agents
         self._fence = fence
         self._ids = ids
+        self._spellings = spellings
         self._entropy = entropy
         self._driver = Driver(
             store=store, gate=gate, recovery=recovery, operations=operations, fence=fence, entropy=entropy,
@@ -116,7 +118,7 @@ class Runs:
                 return known
             prior = exchange.pieces
         begun = Started(
-            agent=agent, offers=offers_of(agent.tools, self._contracts), on_behalf_of=(by,), prior=prior, task=words,
+            agent=agent, offers=self._offers(agent.tools), on_behalf_of=(by,), prior=prior, task=words,
             by=by, sections=tuple(sections), session=session,
         )  # fmt: skip
         id_ = self._ids.run()
@@ -225,7 +227,7 @@ class Runs:
         )
         task = Message(role="user", parts=(Text(text=str(step.call.arguments.get("task", ""))),))
         begun = Started(
-            agent=child, offers=offers_of(narrowed, self._contracts),
+            agent=child, offers=self._offers(narrowed),
             on_behalf_of=(parent.agent.principal, *parent.on_behalf_of), prior=(), task=task,
             by=parent.agent.principal, depth=parent.depth + 1, ancestors=chain,
         )  # fmt: skip
@@ -264,6 +266,9 @@ class Runs:
     async def _prior(self, story: Story) -> tuple[Piece, ...]:
         named = story.compacted.pieces if story.compacted else story.begun.prior
         return read_pieces(named, await self._store.contents(story.journal.tenant, named) if named else {})
+
+    def _offers(self, names: Sequence[str]) -> tuple[Offer, ...]:
+        return offers_of(names, self._contracts, spellings=self._spellings)
 
     async def _keep(self, tenant: TenantId, contents: Sequence[Content]) -> None:
         await self._store.apply(WriteNotes(tenant=tenant, fence=self._fence, notes=(), contents=tuple(contents)))

@@ -15,6 +15,7 @@ from assent.ledger.effects import EffectState
 from assent.operations.runs.entries import Ended, Heard
 from assent.operations.runs.states import RunMove
 from assent.operations.runs.story import Attempt, Call, Story
+from assent.primitives.errors import Malformed
 from assent.reasoning.failures import FailureKind, Fault, failure
 from assent.reasoning.interpretation import Answered, Declined, Meaning, Proposed, Unusable, interpret
 from assent.reasoning.messages import ToolCall
@@ -101,7 +102,20 @@ def next_step(story: Story) -> Step:
 def meaning_of(story: Story, turn: int) -> Meaning | None:
     """What the answer of a turn means, or None while there is none."""
     answer = story.answer(turn)
-    return interpret(answer, tools=[one.tool.name for one in story.begun.offers]) if answer else None
+    meaning = interpret(answer, tools=[one.tool.name for one in story.begun.offers]) if answer else None
+    return _well_spelled(story, meaning) if isinstance(meaning, Proposed) else meaning
+
+
+def _well_spelled(story: Story, meaning: Proposed) -> Proposed:
+    """What is proposed, without what its tool cannot take: a fault like an unknown tool, and never asked for."""
+    calls, faults = [], list(meaning.faults)
+    for place, call in meaning.calls:
+        try:
+            story.begun.offer_of(call.name).arguments_of(call.arguments)
+            calls.append((place, call))
+        except Malformed as malformed:
+            faults.append((place, call, str(malformed)))
+    return Proposed(text=meaning.text, calls=tuple(calls), faults=tuple(sorted(faults, key=lambda one: one[0])))
 
 
 def unheard(story: Story) -> list[Heard]:

@@ -121,9 +121,12 @@ class Story(msgspec.Struct, kw_only=True):
     @property
     def todo(self) -> list[dict[str, Any]]:
         """The to-do list as the model last set it."""
-        lists = [call.value for (_, call) in sorted(self.calls.items()) if call.effect.operation == "assistant.todo"]
-        found: list[dict[str, Any]] = lists[-1].get("items", []) if lists else []
-        return found
+        lists = [
+            call.value["result"]["items"]
+            for (_, call) in sorted(self.calls.items())
+            if call.effect.operation == "assistant.todo" and call.effect.state is EffectState.SUCCEEDED
+        ]
+        return lists[-1] if lists else []
 
 
 def tell_story(
@@ -192,8 +195,8 @@ def _attempt(effect: Effect, outcome: Outcome | None, history: Sequence[Record])
 
 
 def _call(effect: Effect, outcome: Outcome | None, history: Sequence[Record]) -> Call:
-    text, failed = told(effect, outcome, reason=reason_of(history))
     intent = intent_of(history)
+    text, failed = told(effect, outcome, reason=reason_of(history), arguments=intent.arguments if intent else {})
     ruled = [record.body["rules"] for record in history if "rules" in record.body]
     return Call(
         effect=effect,
