@@ -262,7 +262,7 @@ def _wire(
     sessions = Sessions(store=store, fence=fence, entropy=entropy)
     runs = Runs(
         store=store, gate=gate, recovery=recovery, sessions=sessions, operations=operations, agents=agents,
-        fence=fence, ids=ids, entropy=entropy, spellings=spellings_here(),
+        fence=fence, ids=ids, clock=clock, entropy=entropy, spellings=spellings_here(),
     )  # fmt: skip
     return Node(
         id=fence.node,

@@ -157,10 +157,11 @@ def reset(session: Journal, *, by: str, why: str, salt: bytes) -> Note:
     return _on(session, session.state, "session.reset", {"by": by, "why": why}, owned=False, salt=salt, payload=payload)
 
 
-def shortened(session: Journal, payload: Exchange, *, originals: str, salt: bytes) -> Note:
-    """A session is told more shortly from here on; `originals` is the digest of what it was."""
+def shortened(session: Journal, payload: Exchange, *, originals: str, run: str, salt: bytes) -> Note:
+    """A session is told more shortly from here on; `originals` is the digest of the list that it was, `run` the run
+    that summed it up."""
     return _on(
-        session, session.state, "session.compacted", {"originals": originals}, owned=False, salt=salt,
+        session, session.state, "session.compacted", {"originals": originals, "run": run}, owned=False, salt=salt,
         payload=_encode(payload),
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ import msgspec
 
 from assent.ledger.commands import WriteNotes
 from assent.ledger.entries import SALT_BYTES
-from assent.ledger.journals import ID_BYTES_MAX, Journal, Note
+from assent.ledger.journals import ID_BYTES_MAX, Journal, Note, content
 from assent.ledger.ports import LedgerStore, Record
 from assent.operations.runs import entries
 from assent.operations.runs.entries import Exchange
@@ -21,6 +21,8 @@ from assent.primitives.digests import digest
 from assent.primitives.errors import Conflict, Malformed, NotFound
 from assent.primitives.ids import TenantId
 from assent.primitives.leases import Fence
+from assent.reasoning.agents import ResetPolicy
+from assent.reasoning.context import BYTES_PER_TOKEN
 from assent.reasoning.messages import Message, Text
 
 SESSIONS_MAX = 10_000
@@ -102,9 +104,19 @@ class Sessions:
             Conflict: a session of this key is there already.
         """
         journal, exchange = await self.now(tenant, id_)
+        return await self.begin(
+            tenant, exchange.pieces, agent=journal.name, identity=identity, channel=channel, name=name,
+            forked=journal.id,
+        )  # fmt: skip
+
+    async def begin(
+        self, tenant: TenantId, pieces: tuple[str, ...], *, agent: str, identity: str, channel: str, name: str,
+        forked: str,
+    ) -> str:  # fmt: skip
+        """A new session that holds these pieces; its id. Raises Conflict: a session of this key is there already."""
         new = session_id(identity=identity, channel=channel, name=name)
         note = entries.opened(
-            new, exchange, agent=journal.name, identity=identity, forked=journal.id, salt=self._salt()
+            new, Exchange(pieces=pieces), agent=agent, identity=identity, forked=forked, salt=self._salt()
         )
         await self._write(tenant, note)
         return new
@@ -121,6 +133,47 @@ class Sessions:
             id=journal.id, agent=journal.name, state=journal.state, messages=len(exchange.pieces), text=exchange.text,
             forked=journal.parent, updated_at_ms=journal.updated_at_ms,
         )  # fmt: skip
+
+    async def renew(self, tenant: TenantId, id_: str, *, policy: ResetPolicy, now_ms: int) -> str:
+        """Begin afresh if the agent's reset policy says that it is time; why, or an empty string.
+
+        Raises:
+            NotFound: there is no such session.
+        """
+        if policy.kind == "manual":
+            return ""
+        journal, exchange = await self.now(tenant, id_)
+        notes = await self._store.notes(tenant, "session", id_)
+        began = max(one.at for one in notes if one.type in ("session.opened", "session.reset"))
+        held = await self._store.contents(tenant, exchange.pieces) if policy.kind == "tokens" else {}
+        counted = {
+            "age": (now_ms - began) // 1000,
+            "idle": (now_ms - journal.updated_at_ms) // 1000,
+            "messages": len(exchange.pieces),
+            "tokens": sum(len(data) for data in held.values()) // BYTES_PER_TOKEN,
+        }[policy.kind]
+        if not exchange.pieces or counted < policy.limit:
+            return ""
+        why = f"{policy.kind} {counted} of {policy.limit}"
+        await self.reset(tenant, id_, by="assent", why=why)
+        return why
+
+    async def shorten(self, tenant: TenantId, id_: str, *, summary: bytes, kept: int, run: str) -> Exchange:
+        """Tell a session by a summary and the last `kept` pieces from now on. The whole of it stays on record.
+
+        Raises:
+            NotFound: there is no such session.
+            Conflict: it was spoken in meanwhile.
+        """
+        journal, exchange = await self.now(tenant, id_)
+        piece = content(summary)
+        whole = digest("\n".join(exchange.pieces).encode())
+        last = exchange.pieces[len(exchange.pieces) - kept :]
+        shorter = Exchange(pieces=(piece.digest, *last), text=exchange.text)
+        note = entries.shortened(journal, shorter, originals=whole, run=run, salt=self._salt())
+        command = WriteNotes(tenant=tenant, fence=self._fence, notes=(note,), contents=(piece,))
+        await self._store.apply(command)
+        return shorter
 
     async def _write(self, tenant: TenantId, *notes: Note) -> None:
         await self._store.apply(WriteNotes(tenant=tenant, fence=self._fence, notes=notes))

@@ -118,15 +118,15 @@ class Story(msgspec.Struct, kw_only=True):
             cache_write_tokens=sum(one.cache_write_tokens for one in found),
         )
 
-    @property
-    def todo(self) -> list[dict[str, Any]]:
-        """The to-do list as the model last set it."""
+    def todo_before(self, turn: int) -> list[dict[str, Any]]:
+        """The to-do list as the model had last set it before `turn`."""
         lists = [
-            call.value["result"]["items"]
-            for (_, call) in sorted(self.calls.items())
-            if call.effect.operation == "assistant.todo" and call.effect.state is EffectState.SUCCEEDED
+            call.value
+            for (of, _), call in sorted(self.calls.items())
+            if of < turn and call.effect.operation == "assistant.todo" and call.effect.state is EffectState.SUCCEEDED
         ]
-        return lists[-1] if lists else []
+        found: list[dict[str, Any]] = lists[-1].get("result", {}).get("items", []) if lists else []
+        return found
 
 
 def tell_story(
