@@ -9,7 +9,8 @@ import msgspec
 
 from assent.operations.reviews import Reviews
 from assent.operations.runs.events import OnRunEvent, RunEvent, Waiting
-from assent.operations.runs.runs import Runs, RunView
+from assent.operations.runs.runs import Runs
+from assent.operations.runs.views import RunView
 from assent.operations.timelines import Timelines
 from assent.primitives.errors import Refused, Unavailable
 from assent.primitives.ids import EffectId, ReviewId, TenantId

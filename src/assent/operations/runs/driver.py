@@ -168,15 +168,21 @@ class Driver:
         operation = self._operations.get(endpoint)
         live = operation.live() if isinstance(operation, ModelOperation) else None
 
+        shown: list[str] = []
+
         def show(event: StreamEvent) -> None:
             for delta in live.feed(event.data) if live else ():
                 if isinstance(delta, TextDelta):
+                    shown.append(delta.text)
                     tell(Words(run=run, turn=step.turn, text=delta.text))
 
         wish = self._question(story, step, pack, endpoint, kept)
         answer = await self._gate.perform(wish, on_event=show)
         kept.update(pack.digests)
         await self._read(story, answer.effect)
+        said = story.answer(step.turn)
+        if said and said.text and not shown:  # it came in one piece
+            tell(Words(run=run, turn=step.turn, text=said.text))
         self._tell_fault(story, step, tell)
 
     def _question(self, story: Story, step: steps.Ask, pack: Pack, endpoint: str, kept: set[str]) -> Wish:

@@ -121,6 +121,10 @@ class Sessions:
         await self._write(tenant, note)
         return new
 
+    async def ids(self, tenant: TenantId) -> list[str]:
+        """The ids of the newest sessions."""
+        return [one.id for one in await self._store.journals(tenant, "session", limit=SESSIONS_MAX)]
+
     async def newest(self, tenant: TenantId) -> list[SessionView]:
         """The newest sessions, oldest first."""
         found = await self._store.journals(tenant, "session", limit=SESSIONS_MAX)

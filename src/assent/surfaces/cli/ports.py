@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from assent.operations.recovery import Recovery
     from assent.operations.rehearsals import Rehearsals
     from assent.operations.reviews import Reviews
+    from assent.operations.runs.runs import Runs
+    from assent.operations.runs.sessions import Sessions
     from assent.operations.targets import Targets
     from assent.operations.timelines import Timelines
     from assent.operations.verification import Verification
@@ -126,6 +128,16 @@ class House(Protocol):
     @property
     def executions(self) -> Executions:
         """What runs now."""
+        ...
+
+    @property
+    def runs(self) -> Runs:
+        """Works of agents."""
+        ...
+
+    @property
+    def sessions(self) -> Sessions:
+        """Conversations."""
         ...
 
 

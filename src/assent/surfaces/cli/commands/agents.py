@@ -1,0 +1,276 @@
+"""`assent agents`, `assent sessions …`, `assent runs …`: look at agents' work, and carry it on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+
+from assent.operations.runs.views import RunView
+from assent.primitives.errors import Malformed, NotFound
+from assent.surfaces.cli.commands.talking import CHANNEL, OF_RUN, Talk
+from assent.surfaces.cli.exits import Exit
+from assent.surfaces.cli.options import Common
+from assent.surfaces.cli.ports import Desk, House, Said
+from assent.surfaces.cli.telling.runs import (
+    tell_agents,
+    tell_retold,
+    tell_run,
+    tell_runs,
+    tell_sessions,
+)
+
+PART_MIN = 4
+Id = Annotated[str, Parameter(name="ID")]
+Own = Annotated[Desk, Parameter(parse=False)]
+
+
+async def agents(*, common: Common | None = None, desk: Own) -> Said:
+    """List the agents that can be talked to: their models, their tools, whom they hand work to.
+
+    Example: assent agents
+    """
+    desk.use(common)
+    async with desk.open() as house:
+        found = [msgspec.to_builtins(house.runs.agents[name]) for name in sorted(house.runs.agents)]
+    return Said(document={"agents": found}, tell=lambda paper: tell_agents(paper, found))
+
+
+async def list_sessions(*, common: Common | None = None, desk: Own) -> Said:
+    """List the conversations.
+
+    Example: assent sessions list
+    """
+    desk.use(common)
+    async with desk.open() as house:
+        found = await house.sessions.newest(desk.place.tenant)
+    return Said(document={"sessions": msgspec.to_builtins(found)}, tell=lambda paper: tell_sessions(paper, found))
+
+
+async def show_session(id_: Id, /, *, common: Common | None = None, desk: Own) -> Said:
+    """Show a conversation and its runs.
+
+    Example: assent sessions show main
+
+    Parameters
+    ----------
+    id_
+        The session: its id, or any part of it that fits only one.
+    """
+    desk.use(common)
+    async with desk.open() as house:
+        session = await _session(house, desk, id_)
+        seen = await house.sessions.view(desk.place.tenant, session)
+        runs = await house.runs.newest(desk.place.tenant, session=session)
+    document = {"session": msgspec.to_builtins(seen), "runs": msgspec.to_builtins(runs)}
+
+    def tell(paper: Any) -> None:  # noqa: ANN401 (the paper)
+        tell_sessions(paper, [seen])
+        tell_runs(paper, runs)
+
+    return Said(document=document, tell=tell)
+
+
+async def reset_session(id_: Id, /, *, common: Common | None = None, desk: Own) -> Said:
+    """Begin a conversation afresh. What was said stays on record.
+
+    Example: assent sessions reset main
+
+    Parameters
+    ----------
+    id_
+        The session: its id, or any part of it that fits only one.
+    """
+    desk.use(common)
+    async with desk.open() as house:
+        session = await _session(house, desk, id_)
+        await house.sessions.reset(desk.place.tenant, session, by=desk.place.person)
+    return Said(document={"session": session}, tell=lambda paper: paper.line(f"`{session}` begins afresh."))
+
+
+async def fork_session(id_: Id, name: str, /, *, common: Common | None = None, desk: Own) -> Said:
+    """Begin a conversation with what another holds.
+
+    Example: assent sessions fork main attempt
+
+    Parameters
+    ----------
+    id_
+        The session: its id, or any part of it that fits only one.
+    name
+        The name of the new one.
+    """
+    desk.use(common)
+    async with desk.open() as house:
+        session = await _session(house, desk, id_)
+        new = await house.sessions.fork(
+            desk.place.tenant, session, identity=desk.place.person, channel=CHANNEL, name=name
+        )
+    return Said(
+        document={"session": new}, tell=lambda paper: paper.line(f"`{new}` begins with what `{session}` holds.")
+    )
+
+
+async def list_runs(*, common: Common | None = None, desk: Own) -> Said:
+    """List the runs of agents: how each stands, and what it was to do.
+
+    Example: assent runs list
+    """
+    desk.use(common)
+    async with desk.open() as house:
+        found = await house.runs.newest(desk.place.tenant)
+    return Said(document={"runs": msgspec.to_builtins(found)}, tell=lambda paper: tell_runs(paper, found))
+
+
+async def show_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> Said:
+    """Show a run: how it stands, what was said, what was done.
+
+    Example: assent runs show 1f3a9c2e
+
+    Parameters
+    ----------
+    id_
+        The run: its id, or any part of it that fits only one.
+    """
+    desk.use(common)
+    async with desk.open() as house:
+        run = await _run(house, desk, id_)
+        seen = await house.runs.view(desk.place.tenant, run)
+        told = await house.runs.retell(desk.place.tenant, run)
+    document = {"run": msgspec.to_builtins(seen), "words": msgspec.to_builtins(told.words)}
+    return Said(document=document, tell=lambda paper: tell_run(paper, seen, told.words))
+
+
+async def resume_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> Said:
+    """Carry a run on from its record, asking for consent here where a person sits.
+
+    Example: assent runs resume 1f3a9c2e
+
+    Parameters
+    ----------
+    id_
+        The run: its id, or any part of it that fits only one.
+    """
+    desk.use(common)
+    async with desk.open() as house:
+        run = await _run(house, desk, id_)
+        story = await house.runs.view(desk.place.tenant, run)
+        if story.agent not in house.runs.agents:
+            raise NotFound("agent_not_found", f"the agent `{story.agent}` of this run is no longer declared")
+        talk = Talk(desk, house, agent=story.agent, session="")
+        return talk.said(await talk.see(run))
+
+
+async def pause_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> Said:
+    """Stop a run that nobody drives until it is resumed.
+
+    Example: assent runs pause 1f3a9c2e
+
+    Parameters
+    ----------
+    id_
+        The run: its id, or any part of it that fits only one.
+    """
+    desk.use(common)
+    async with desk.open() as house:
+        run = await _run(house, desk, id_)
+        return _moved(await house.runs.pause(desk.place.tenant, run, by=desk.place.person))
+
+
+async def cancel_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> Said:
+    """End a run for good. What it did stays done, and on record.
+
+    Example: assent runs cancel 1f3a9c2e
+
+    Parameters
+    ----------
+    id_
+        The run: its id, or any part of it that fits only one.
+    """
+    desk.use(common)
+    async with desk.open() as house:
+        run = await _run(house, desk, id_)
+        return _moved(await house.runs.cancel(desk.place.tenant, run, by=desk.place.person))
+
+
+async def fork_run(id_: Id, name: str, /, *, turn: int | None = None, common: Common | None = None, desk: Own) -> Said:
+    """Begin a conversation with what was said in a run.
+
+    Example: assent runs fork 1f3a9c2e attempt --turn 3
+
+    Parameters
+    ----------
+    id_
+        The run: its id, or any part of it that fits only one.
+    name
+        The name of the new session.
+    turn
+        The last turn that it begins with (else: all of them).
+    """
+    desk.use(common)
+    async with desk.open() as house:
+        run = await _run(house, desk, id_)
+        last = turn if turn is not None else (await house.runs.view(desk.place.tenant, run)).turn
+        new = await house.runs.fork(
+            desk.place.tenant, run, turn=last, identity=desk.place.person, channel=CHANNEL, name=name
+        )
+    return Said(document={"session": new}, tell=lambda paper: paper.line(f"`{new}` begins with turns 1 to {last}."))
+
+
+async def replay_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> Said:
+    """Tell a run again from the record alone, and compare with what its models were told.
+
+    Example: assent runs replay 1f3a9c2e
+
+    Parameters
+    ----------
+    id_
+        The run: its id, or any part of it that fits only one.
+    """
+    desk.use(common)
+    async with desk.open() as house:
+        told = await house.runs.retell(desk.place.tenant, await _run(house, desk, id_))
+    return Said(
+        document={**msgspec.to_builtins(told), "same": told.same},
+        tell=lambda paper: tell_retold(paper, told),
+        exit=Exit.DONE if told.same else Exit.FAILED,
+    )
+
+
+def _moved(seen: RunView) -> Said:
+    return Said(
+        document=msgspec.to_builtins(seen),
+        tell=lambda paper: tell_runs(paper, [seen]),
+        exit=Exit.DONE if seen.state in ("paused", "cancelled") else OF_RUN[seen.state],
+    )
+
+
+async def _run(house: House, desk: Desk, text: str) -> str:
+    return _only(await house.runs.ids(desk.place.tenant), text, "run")
+
+
+async def _session(house: House, desk: Desk, text: str) -> str:
+    return _only(await house.sessions.ids(desk.place.tenant), text, "session")
+
+
+def _only(ids: list[str], text: str, kind: str) -> str:
+    """The one id that `text` names.
+
+    Raises:
+        Malformed: `id_too_short`, `id_ambiguous`.
+        NotFound: `run_not_found`, `session_not_found`.
+    """
+    if text in ids:
+        return text
+    if len(text) < PART_MIN:
+        raise Malformed(
+            "id_too_short", f"`{text}` is too short to name a {kind}", hint=f"give at least {PART_MIN} characters"
+        )
+    found = [one for one in ids if text in one]
+    if len(found) > 1:
+        shown = ", ".join(found[:5])
+        raise Malformed("id_ambiguous", f"`{text[:80]}` fits {len(found)} {kind}s: {shown}", hint="give more of it")
+    if not found:
+        raise NotFound(f"{kind}_not_found", f"there is no {kind} `{text[:80]}`", hint=f"see `assent {kind}s list`")
+    return found[0]

@@ -1,0 +1,121 @@
+"""Runs, sessions and agents on paper: what happens while one is driven, and what is known of it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from assent.operations.runs.events import (
+    CallEnded,
+    Decided,
+    ModelFailed,
+    Proposal,
+    RunEnded,
+    RunEvent,
+    TurnBegan,
+    Waiting,
+)
+from assent.operations.runs.sessions import SessionView
+from assent.operations.runs.views import Retold, RunView
+from assent.surfaces.cli.escapes import cut
+from assent.surfaces.cli.paper import Paper, Part, Span, Tone
+from assent.surfaces.cli.telling.calls import call_line, short
+
+LINE_COLUMNS = 100
+_TONES = {
+    "finished": Tone.GOOD, "failed": Tone.BAD, "cancelled": Tone.BAD, "waiting": Tone.WAIT, "paused": Tone.WAIT,
+    "running": Tone.PLAIN,
+}  # fmt: skip
+
+
+def tell_event(paper: Paper, event: RunEvent) -> None:
+    """One thing that happened, in a line or two. Words are shown elsewhere, as they come."""
+    match event:
+        case TurnBegan(left_out=left_out):
+            for one in left_out:
+                paper.line(Span(f"left out of what the model is told: {one}", Tone.QUIET), indent=2)
+        case ModelFailed(model=model, message=message, then=then):
+            paper.line(Span(f"{model}: ", Tone.WAIT), f"{message}; next: {then}", indent=2)
+        case Proposal(tool=tool, operation=operation, arguments=arguments):
+            named = call_line(operation, arguments)
+            paper.line(Span(f"→ {tool}", Tone.STRONG), f"  {named}", indent=2)
+        case Decided(verdict=verdict, rules=rules, reason=reason):
+            tone = {"allow": Tone.GOOD, "deny": Tone.BAD}.get(verdict, Tone.WAIT)
+            word = {"allow": "allowed", "deny": "refused", "review": "asks a person"}.get(verdict, verdict)
+            paper.line(Span(word, tone), f"  {', '.join(rules) or reason}", indent=4)
+        case CallEnded(state=state, text=text, effect=effect):
+            tone = Tone.QUIET if state == "succeeded" else Tone.BAD
+            first = cut(" ".join(text.split()), LINE_COLUMNS)
+            paper.line(Span(f"{state}", tone), f"  {first}", Span(f"  {short(effect)}", Tone.QUIET), indent=4)
+        case Waiting(reason=reason, of=of, question=question):
+            paper.line(Span(f"waits for a {reason}", Tone.WAIT), f"  {question}", Span(f"  {of}", Tone.QUIET), indent=2)
+        case RunEnded(state=state, failure=failure):
+            if failure:
+                paper.line(Span(state, Tone.BAD), f"  {failure}", indent=2)
+        case _:
+            pass
+
+
+def tell_runs(paper: Paper, runs: Iterable[RunView]) -> None:
+    """A line for each run."""
+    rows: list[list[Part]] = [
+        [Span(run.state, _TONES[run.state]), run.agent, f"turn {run.turn}", run.id, cut(" ".join(run.task.split()), 60)]
+        for run in runs
+    ]
+    paper.table(rows or [["there are no runs yet; `assent chat` begins one"]])
+
+
+def tell_run(paper: Paper, run: RunView, words: Iterable[tuple[str, str]]) -> None:
+    """One run: how it stands, and what was said and done in it."""
+    paper.line(Span(run.state, _TONES[run.state]), f"  {run.agent}  {run.id}")
+    paper.pairs(
+        [
+            ("task", run.task),
+            ("session", run.session),
+            ("turns", str(run.turn)),
+            ("effects", str(run.effects)),
+            ("tokens", f"{run.input_tokens} in, {run.output_tokens} out"),
+            ("waits for", run.waits_for),
+            ("failure", run.failure),
+        ]
+    )
+    for who, said in words:
+        paper.gap()
+        paper.line(Span(who, Tone.STRONG))
+        paper.block(said, indent=2)
+
+
+def tell_retold(paper: Paper, told: Retold) -> None:
+    """Whether the record, told again, makes what the models were told."""
+    for who, said in told.words:
+        paper.line(Span(who, Tone.STRONG))
+        paper.block(said, indent=2)
+        paper.gap()
+    for turn in told.turns:
+        word = Span("the same", Tone.GOOD) if turn.same else Span("differs", Tone.BAD)
+        paper.line(f"turn {turn.turn}  ", word, Span(f"  {turn.effect}", Tone.QUIET))
+
+
+def tell_sessions(paper: Paper, sessions: Iterable[SessionView]) -> None:
+    """A line for each session."""
+    rows: list[list[Part]] = [
+        [one.agent, one.id, f"{one.messages} messages", cut(" ".join(one.text.split()), 60)] for one in sessions
+    ]
+    paper.table(rows or [["there are no sessions yet; `assent chat` begins one"]])
+
+
+def tell_agents(paper: Paper, agents: Iterable[Mapping[str, Any]]) -> None:
+    """A line for each agent, and one for what it may use."""
+    shown = list(agents)
+    if not shown:
+        paper.line("There is no agent yet. One that can be talked to looks like this in `assent.toml`:")
+        paper.block('[agents.helper]\nmodels = ["ollama:llama3"]\ntools = ["read", "write", "search"]', indent=2)
+    for one in shown:
+        paper.line(Span(one["name"], Tone.STRONG), f"  {one['description']}")
+        paper.pairs(
+            [
+                ("models", ", ".join(one["models"])),
+                ("tools", ", ".join(one["tools"]) or "none"),
+                ("hands work to", ", ".join(one["delegates"])),
+            ]
+        )

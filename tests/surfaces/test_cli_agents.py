@@ -1,0 +1,240 @@
+"""`assent chat`, `agents`, `sessions` and `runs`: with words on the command line, and at a real terminal."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from assent.surfaces.cli.exits import Exit
+from tests.surfaces.commandline import Cli
+from tests.surfaces.person import Person
+
+pytestmark = pytest.mark.slow
+
+AGENT = """
+[agents.writer]
+models = ["play:it"]
+tools = ["read", "write", "files.delete", "ask_user", "bash"]
+
+[models.play]
+wire = "scripted"
+script = "play.json"
+"""
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal without colours, where words stand beside each other."""
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+def call(tool: str, **arguments: object) -> dict[str, object]:
+    return {"name": tool, "arguments": arguments}
+
+
+def plays(home: Path, *lines: dict[str, object], settings: str = AGENT) -> None:
+    """Declare an agent whose model says these lines."""
+    file = home / "assent.toml"
+    file.write_text(file.read_text() + settings)
+    (home / "play.json").write_text(json.dumps({"lines": lines}))
+
+
+def activated(cli: Cli) -> None:
+    assert cli("policy", "activate").code == Exit.DONE
+
+
+def test_chat_says_calls_and_answer_when_it_is_given_words(home: Path, cli: Cli) -> None:
+    plays(
+        home,
+        {
+            "text": "I try.",
+            "calls": [call("write", path="a.txt", content="x"), call("write", path="../b", content="x")],
+        },
+        {"text": "one of two"},
+    )
+    activated(cli)
+    ran = cli("chat", "write", "both")
+    assert ran.code == Exit.DONE
+    order = [
+        "I try.",
+        "files.write content=x path=a.txt",
+        "allowed",
+        "files-write",
+        "refused",
+        "workspace-only",
+        "one of two",
+    ]
+    places = [ran.out.index(one) for one in order]
+    assert places == sorted(places)
+    assert (home / "workspace" / "a.txt").read_text() == "x"
+
+
+def test_chat_gives_one_document_when_json_is_asked_for(home: Path, cli: Cli) -> None:
+    plays(home, {"text": "four"})
+    activated(cli)
+    ran = cli("chat", "2+2?", "--json")
+    assert (ran.code, ran.document["text"], ran.document["state"]) == (Exit.DONE, "four", "finished")
+
+
+def test_chat_waits_with_an_exit_code_when_nobody_sits_there_and_runs_resume_goes_on(home: Path, cli: Cli) -> None:
+    plays(home, {"text": "", "calls": [call("files_delete", path="a.txt")]}, {"text": "gone"})
+    (home / "workspace" / "a.txt").write_text("x")
+    activated(cli)
+    waits = cli("chat", "delete", "it", "--json")
+    assert (waits.code, waits.document["state"]) == (Exit.WAITING, "waiting")
+    run = waits.document["id"]
+    assert cli("runs", "resume", run).code == Exit.WAITING
+    (review,) = cli("inbox", "--json").document["reviews"]
+    assert cli("approve", review["review"]["id"]).code == Exit.DONE
+    ran = cli("runs", "resume", run[-8:])
+    assert ran.code == Exit.DONE
+    assert "gone" in ran.out
+    shown = cli("runs", "show", run)
+    assert all(one in shown.out for one in ("finished", "delete it", "files_delete", "gone"))
+    replayed = cli("runs", "replay", run, "--json")
+    assert (replayed.code, replayed.document["same"], len(replayed.document["turns"])) == (Exit.DONE, True, 2)
+
+
+def test_runs_are_paused_cancelled_and_forked(home: Path, cli: Cli) -> None:
+    plays(home, {"text": "", "calls": [call("ask_user", question="which?")]}, {"text": "well"})
+    activated(cli)
+    first = cli("chat", "do", "--json").document["id"]
+    second = cli("chat", "do", "--session", "other", "--json").document["id"]
+    assert cli("runs", "pause", first, "--json").document["state"] == "paused"
+    assert cli("runs", "cancel", second, "--json").document["state"] == "cancelled"
+    gone = cli("runs", "pause", second)
+    assert (gone.code, "run_moved" in cli("runs", "pause", second, "--json").out) == (Exit.REFUSED, True)
+    assert cli("runs", "fork", first, "attempt", "--turn", "1").code == Exit.DONE
+    assert cli("runs", "fork", first, "attempt2", "--turn", "9").code == Exit.REFUSED
+    listed = cli("sessions", "list", "--json").document["sessions"]
+    assert {one["id"].rpartition(":")[2]: one["messages"] for one in listed} == {"writer": 0, "other": 0, "attempt": 3}
+    assert [one["state"] for one in cli("runs", "list", "--json").document["runs"]] == ["paused", "cancelled"]
+
+
+def test_sessions_are_shown_reset_and_forked(home: Path, cli: Cli) -> None:
+    plays(home, {"text": "one"}, {"text": "two"})
+    activated(cli)
+    assert cli("chat", "hello", "--session", "main").code == Exit.DONE
+    assert "one" in cli("sessions", "show", "main").out
+    assert cli("sessions", "fork", "main", "other").code == Exit.DONE
+    assert cli("sessions", "fork", "main", "other").code == Exit.REFUSED
+    assert cli("sessions", "reset", ":main").code == Exit.DONE
+    assert "one" in cli("chat", "again", "--session", "main").out
+    assert "two" in cli("chat", "again", "--session", "other").out
+    assert cli("sessions", "show", "nowhere").code == Exit.REFUSED
+
+
+def test_agents_lists_them_and_says_how_to_make_one(home: Path, cli: Cli) -> None:
+    assert "[agents.helper]" in cli("agents").out
+    assert cli("chat", "hi").code == Exit.USAGE
+    plays(home, {"text": "hi"})
+    assert all(one in cli("agents").out for one in ("writer", "play:it", "ask_user"))
+    assert "writer" in cli("chat", "hi", "--agent", "nobody").err
+
+
+def test_bad_agents_are_told_all_at_once_with_their_lines(home: Path, cli: Cli) -> None:
+    first = len((home / "assent.toml").read_text().splitlines())
+    bad = """
+[agents.one]
+models = ["nowhere:x", "notamodel"]
+tuols = ["read"]
+turns_max = 0
+reset = "sometimes"
+delegates = ["nobody"]
+
+[models.odd]
+wire = "morse"
+script = "x.json"
+"""
+    plays(home, settings=bad)
+    ran = cli("agents")
+    assert ran.code == Exit.USAGE
+    told = {
+        int(line.partition(":")[2].partition(":")[0]) - first: line
+        for line in ran.err.splitlines()
+        if "assent.toml:" in line
+    }
+    assert set(told) >= {3, 4, 5, 6, 7, 9, 10}
+    assert "did you mean `tools`?" in told[4]
+    assert "did you mean" in told[10] or "known:" in told[10]
+
+
+def test_whole_conversation_at_a_terminal_with_consent_given_and_refused_inline(home: Path, cli: Cli) -> None:
+    delete: dict[str, object] = {"text": "", "calls": [call("files_delete", path="a.txt")]}
+    asks: dict[str, object] = {"text": "", "calls": [call("ask_user", question="which?")]}
+    plays(home, delete, {"text": "not gone"}, delete, {"text": "gone"}, asks, {"text": "blue then"})
+    (home / "workspace" / "a.txt").write_text("x")
+    activated(cli)
+    person = Person("chat")
+    person.sees("/help says")
+    person.type("delete it\n")
+    person.sees("[y]es, [n]o, [l]ater")
+    person.type("n\n")
+    person.sees("why?")
+    person.type("not today\n")
+    person.sees("not gone")
+    person.type("/why\n")
+    person.sees("files-delete-reviewed")
+    person.type("do delete it\n")
+    person.sees("[l]ater")
+    person.seen = b""
+    person.type("maybe\n")
+    person.sees("[l]ater")
+    person.type("y\n")
+    person.sees("gone")
+    person.type("paint\n")
+    person.sees("which?")
+    person.type("blue\n")
+    person.sees("blue then")
+    person.type("/nonsense\n")
+    person.sees("there is no `/nonsense`")
+    person.type("/quit\n")
+    assert person.leaves() == Exit.DONE
+    assert not (home / "workspace" / "a.txt").exists()
+
+
+def test_interrupted_run_is_settled_and_goes_on_at_the_next_start(home: Path, cli: Cli) -> None:
+    plays(home, {"text": "", "calls": [call("shell_run", argv=["sleep", "30"])]}, {"text": "it was stopped"},
+          settings=AGENT.replace('"bash"', '"shell.run"'))  # fmt: skip
+    activated(cli)
+    person = Person("chat")
+    person.sees("/help says")
+    person.type("sleep\n")
+    person.sees("shell.run sleep")
+    person.process.send_signal(signal.SIGINT)
+    person.sees("interrupted")
+    person.type("/quit\n")
+    assert person.leaves() == Exit.DONE
+    (run,) = cli("runs", "list", "--json").document["runs"]
+    assert run["state"] == "running"
+    again = Person("chat")
+    again.sees("was interrupted, and goes on now")
+    again.sees("it was stopped")
+    again.type("/quit\n")
+    assert again.leaves() == Exit.DONE
+    assert cli("runs", "list", "--json").document["runs"][0]["state"] == "finished"
+
+
+def test_killed_run_goes_on_from_its_record_at_the_next_start(home: Path, cli: Cli) -> None:
+    plays(home, {"text": "", "calls": [call("write", path="a.txt", content="x")]},
+          {"text": "", "calls": [call("shell_run", argv=["sleep", "30"])]}, {"text": "nobody knows"},
+          settings=AGENT.replace('"bash"', '"shell.run"'))  # fmt: skip
+    activated(cli)
+    person = Person("chat")
+    person.sees("/help says")
+    person.type("sleep\n")
+    person.sees("shell.run sleep")
+    person.process.kill()
+    person.process.wait()
+    (run,) = cli("runs", "list", "--json").document["runs"]
+    assert run["state"] == "running"
+    ran = cli("runs", "resume", run["id"], "--json")
+    assert (ran.code, ran.document["waits_for"].split()[0]) == (Exit.WAITING, "unknown")
+    effect = ran.document["waits_for"].split()[1]
+    assert cli("attest", effect, "--did-not-happen", "--reason", "the machine was off").code == Exit.DONE
+    ran = cli("runs", "resume", run["id"], "--json")
+    assert (ran.code, ran.document["text"]) == (Exit.DONE, "nobody knows")
+    assert cli("runs", "replay", run["id"]).code == Exit.DONE
