@@ -13,12 +13,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from assent.bootstrap.system import SystemClock, SystemEntropy
 from assent.execution.adapters.files import FileLane
 from assent.execution.adapters.http import HttpLane
 from assent.execution.adapters.process import ProcessLane
 from assent.execution.orders import FileOrder, HttpOrder, ProcessOrder
 from assent.execution.ports import Lane
+from assent.ledger.budget_limits import Limit
+from assent.ledger.budgets import Unit, Window
 from assent.operations.wishes import Answer
 from assent.primitives.clock import Clock
 from assent.primitives.errors import AssentError
@@ -28,14 +32,26 @@ from assent.testing.lanes import FileJournal, ScriptedLane, as_lanes, scripted_l
 from assent.testing.ledgers import LedgerFolder
 
 TTL_MS = 60_000
+# Every call holds, so that whatever dies dies with something held.
+LIMITS = (
+    Limit(scope="tenant", unit=Unit.CALLS, amount=1_000_000, window=Window.ALL),
+    Limit(scope="agent:*", unit=Unit.WALL_MS, amount=10**12, window=Window.MONTH),
+)
 
 
-def parts_in(folder: Path, *, lanes: Mapping[type, Lane], clock: Clock, ttl_ms: int = TTL_MS) -> BenchParts:
+def parts_in(
+    folder: Path,
+    *,
+    lanes: Mapping[type, Lane],
+    clock: Clock,
+    ttl_ms: int = TTL_MS,
+    limits: tuple[Limit, ...] = LIMITS,
+) -> BenchParts:
     """A bench over a folder: database, workspace, journal."""
     workspace = folder / "workspace"
     workspace.mkdir(exist_ok=True)
     ledger = LedgerFolder(folder, clock=clock)
-    return BenchParts(folder=ledger, workspace=workspace, lanes=lanes, policy=WORK_POLICY, ttl_ms=ttl_ms)
+    return BenchParts(folder=ledger, workspace=workspace, lanes=lanes, policy=WORK_POLICY, ttl_ms=ttl_ms, limits=limits)
 
 
 def real_lanes(folder: Path, clock: Clock) -> dict[type, Lane]:
@@ -91,6 +107,22 @@ async def shared_calls(bench: Bench, plan: dict[str, Any]) -> None:
                 break
 
 
+async def spending_calls(bench: Bench, plan: dict[str, Any]) -> None:
+    """Spend of a budget that others spend of too, as fast as it goes, until it is gone."""
+    say("start")
+    await asyncio.to_thread(sys.stdin.readline)
+
+    async def spend(writer: int) -> list[str]:
+        told: list[str] = []
+        while not told or told[-1] != "budget_exhausted":
+            answer = await bench.perform("files.append", {"path": f"{writer}", "content": "x"})
+            told.append(answer.effect.code)
+        return told
+
+    told = await asyncio.gather(*(spend(writer) for writer in range(plan["writers"])))
+    say("spent", sum(codes.count("ok") for codes in told))
+
+
 async def sleepy_call(bench: Bench, _: dict[str, Any]) -> None:
     """Be stopped in the middle of a call, wake up fenced out, and try everything that is no longer allowed."""
     lane = next(lane for kind, lane in bench.parts.lanes.items() if kind is FileOrder)
@@ -122,9 +154,12 @@ async def main(plan: dict[str, Any]) -> None:
         lanes = real_lanes(folder, clock)
     point = plan.get("point")
     crash = CrashPlan(CrashPoint(point) if point else None, at=plan.get("at", 1))
-    parts = parts_in(folder, lanes=lanes, clock=clock, ttl_ms=plan.get("ttl_ms", TTL_MS))
+    limits = msgspec.convert(plan["limits"], tuple[Limit, ...]) if "limits" in plan else LIMITS
+    parts = parts_in(folder, lanes=lanes, clock=clock, ttl_ms=plan.get("ttl_ms", TTL_MS), limits=limits)
     async with opened_bench(parts, entropy=SystemEntropy(), plan=crash) as bench:
-        does = {"one": one_call, "many": many_calls, "shared": shared_calls, "sleepy": sleepy_call}
+        does = {
+            "one": one_call, "many": many_calls, "shared": shared_calls, "sleepy": sleepy_call, "spend": spending_calls,
+        }  # fmt: skip
         await does[plan["does"]](bench, plan)
 
 

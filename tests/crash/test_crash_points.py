@@ -118,7 +118,9 @@ def test_killed_node_leaves_a_true_record_and_no_second_effect(tmp_path, server,
         effect = await bench.store.effect_by_key(ACME, KEY)
         if point in NOTHING_HAPPENED:
             assert effect is None
+            assert await bench.store.budgets(ACME, limit=9) == []
             return
+        await holds_are(bench, standing=point is not P.AFTER_SETTLE)
         if point is P.AFTER_SETTLE:
             assert effect.state is EffectState.SUCCEEDED
         else:
@@ -130,10 +132,21 @@ def test_killed_node_leaves_a_true_record_and_no_second_effect(tmp_path, server,
         types = [m.type for m in await bench.timelines.of_effect(ACME, effect.id)]
         ends = [t for t in types if t in ("effect.settled", "effect.judged")]
         assert len(ends) == 1, types
+        await holds_are(bench, standing=False)
+        (calls,) = await bench.store.budgets(ACME, scope="tenant", limit=9)
+        assert calls.spent == (settled.state is EffectState.SUCCEEDED)
 
     reopened(world, found)
     assert world.deeds(kind) == expected
     assert not survivors(world)
+
+
+async def holds_are(bench: Bench, *, standing: bool) -> None:
+    """What the dead node held stands exactly as long as nobody knows what became of it."""
+    held = {budget.scope: budget.held for budget in await bench.store.budgets(ACME, limit=9)}
+    assert held.keys() == {"tenant", "agent:writer"}
+    assert {scope for scope, amount in held.items() if amount} == (set(held) if standing else set())
+    assert held["tenant"] == standing
 
 
 def call_again(world: World, kind: str, point: CrashPoint) -> dict[str, Any]:

@@ -49,6 +49,7 @@ async def check(folder: Path, acknowledged: dict[str, str]) -> None:
     parts = parts_in(folder, lanes=as_lanes(scripted_lanes(clock=clock, journal=journal)), clock=clock)
     async with opened_bench(parts, entropy=SystemEntropy()) as bench:
         effects = {e.key: e for e in await bench.store.effects(ACME, limit=1_000_000)}
+        (calls,) = await bench.store.budgets(ACME, scope="tenant", limit=9)
     for key, effect in acknowledged.items():
         assert effects[key].id == effect
         assert effects[key].state is EffectState.SUCCEEDED
@@ -56,4 +57,5 @@ async def check(folder: Path, acknowledged: dict[str, str]) -> None:
     assert states <= {EffectState.SUCCEEDED, EffectState.UNKNOWN}
     deeds = len(journal.lines())
     succeeded = sum(e.state is EffectState.SUCCEEDED for e in effects.values())
+    assert (calls.spent, calls.held) == (succeeded, len(effects) - succeeded), "what is not known to have ended is held"
     assert succeeded <= deeds <= len(effects), "each effect was done at most once, each receipt is for a deed"

@@ -7,9 +7,12 @@ import signal
 from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from assent.bootstrap.system import SystemClock, SystemEntropy
+from assent.ledger.budget_limits import Limit
+from assent.ledger.budgets import Unit, Window
 from assent.ledger.effects import Effect, EffectState
 from assent.primitives.digests import digest
 from assent.testing.benches import ACME, Bench, opened_bench
@@ -19,6 +22,7 @@ from tests.crash.worlds import child, words
 
 WRITERS = 3
 SHARED = 40
+BUDGET = 100
 SLEEPER_TTL_MS = 400
 
 
@@ -46,6 +50,43 @@ def test_each_key_has_one_effect_when_several_processes_ask_for_the_same(tmp_pat
         assert len({effect for effect, _ in answers}) == 1
         assert [fresh for _, fresh in answers].count("True") == 1
     assert len(journal_of(tmp_path).lines()) == SHARED
+    report = parts_in(tmp_path, lanes={}, clock=SystemClock()).folder.verify()
+    assert report.ok, report.faults
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("writers", [1, 16])
+def test_budget_is_spent_to_its_last_call_and_never_beyond_when_several_processes_race(tmp_path, writers):
+    limits = (
+        Limit(scope="tenant", unit=Unit.CALLS, amount=BUDGET, window=Window.ALL),
+        Limit(scope="agent:writer", unit=Unit.CALLS, amount=2 * BUDGET, window=Window.MONTH),
+    )
+    plan = {"does": "spend", "scripted": True, "writers": writers, "limits": msgspec.to_builtins(limits)}
+    with ExitStack() as stack:
+        spenders = [stack.enter_context(child(tmp_path, **plan)) for _ in range(WRITERS)]
+        assert [words(one) for one in spenders] == [["start"]] * WRITERS
+        for one in spenders:
+            assert one.stdin is not None
+            one.stdin.write("go\n")
+            one.stdin.flush()
+        told = [words(one) for one in spenders]
+        assert [one.wait(timeout=60) for one in spenders] == [0] * WRITERS
+    assert sum(int(count) for _, count in told) == BUDGET
+    assert len(journal_of(tmp_path).lines()) == BUDGET
+
+    async def look(bench: Bench) -> None:
+        found = await bench.store.budgets(ACME, limit=9)
+        assert {(one.scope, one.spent, one.held) for one in found} == {
+            ("tenant", BUDGET, 0), ("agent:writer", BUDGET, 0),
+        }  # fmt: skip
+        (stopped,) = await bench.store.budgets(ACME, stopped=True, limit=9)
+        assert stopped.stops == WRITERS * writers, "each of them was told once, and it is on record"
+
+    async def run() -> None:
+        async with bench_in(tmp_path) as bench:
+            await look(bench)
+
+    asyncio.run(run())
     report = parts_in(tmp_path, lanes={}, clock=SystemClock()).folder.verify()
     assert report.ok, report.faults
 
