@@ -28,6 +28,7 @@ steps = st.lists(
     | st.tuples(
         st.sampled_from([Move.SUCCEED, Move.FAIL, Move.QUARANTINE, None, "again"]), st.integers(0, 9), st.none()
     ),
+    min_size=15,
     max_size=60,
 )
 
@@ -93,7 +94,7 @@ class Books:
 
 
 @pytest.mark.slow
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(steps=steps)
 def test_nothing_is_overspent_and_nothing_leaks_whatever_happens_in_whatever_order(steps):
     async def body(books: Books) -> None:

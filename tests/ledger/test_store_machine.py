@@ -60,7 +60,7 @@ holds = st.builds(
     unit=st.sampled_from([Unit.TOKENS, Unit.MICROS]),
     window=st.sampled_from(Window),
     amount=st.integers(1, 6),
-    limit=st.integers(5, 20),
+    limit=st.integers(5, 60),
 )
 some_holds = st.lists(holds, max_size=3, unique_by=lambda hold: (hold.scope, hold.unit, hold.window)).map(tuple)
 uses = st.none() | st.dictionaries(st.sampled_from([Unit.TOKENS.value, Unit.MICROS.value]), st.integers(0, 9))
@@ -130,10 +130,6 @@ class Worlds(RuleBasedStateMachine):
 
     # Effects
 
-    @rule(node=nodes, tenant=tenants, key=keys, content=contents)
-    def accept_at_once(self, node, tenant, key, content):
-        self.accept(node, tenant, key, content, Verdict.ALLOW)
-
     @rule(node=nodes, tenant=tenants, key=keys, quorum=st.integers(1, 2))
     def accept_for_review(self, node, tenant, key, quorum):
         self.accept(node, tenant, key, "a", Verdict.REVIEW, quorum=quorum)
@@ -147,7 +143,7 @@ class Worlds(RuleBasedStateMachine):
         self.accept(node, tenant, "k1", "a", Verdict.ALLOW, revision="sha256:never")
 
     @rule(node=nodes, tenant=tenants, key=keys, content=contents, held=some_holds)
-    def accept_holding(self, node, tenant, key, content, held):
+    def accept_at_once(self, node, tenant, key, content, held):
         intent = intent_to(tenant, key=key, content=content, run=f"run-{content}")
         command = self.scribes[node].accept(intent, revision=self.active(tenant), holds=held)
         said = self.send(command, through=node // 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from assent.execution.outcomes import Ending
 from assent.ledger.budgets import Budget, Hold, Shortage, Unit, Window
 from assent.ledger.commands import FenceOut, RenewLease
@@ -121,6 +123,17 @@ class LedgerBudgetsSuite(OpensLedger):
             await desk.settle(await desk.accept(holds=(tokens(1),)), used={"tokens": 12})
             assert await one(desk) == (12, 0)
             assert isinstance(await desk.store.apply(desk.scribe.accept(intent_to(ACME), holds=(tokens(1),))), Shortage)
+
+        self.check(body)
+
+    def test_each_hold_is_replaced_when_many_are_settled_at_once(self) -> None:
+        async def body(desk: Desk) -> None:
+            effects = [await desk.accept(holds=(tokens(2, 200), tokens(1, scope=f"run:{n}"))) for n in range(CALLERS)]
+            plain = [await desk.accept() for _ in range(3)]
+            await asyncio.gather(*(desk.settle(effect, used={"tokens": 1}) for effect in (*effects, *plain)))
+            assert await one(desk) == (CALLERS, 0)
+            runs = await desk.store.budgets(ACME, scope="run:", limit=CALLERS)
+            assert {(budget.spent, budget.held) for budget in runs} == {(1, 0)}
 
         self.check(body)
 
