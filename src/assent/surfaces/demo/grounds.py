@@ -3,6 +3,7 @@
 assent.toml            settings, so that every command works in the folder afterwards
 policy/demo.cedar      what the helper may do; the release server's port is written into it
 workspace/             a small project with a change log and tests
+letters.json           what the model of the second act says
 photos/                somebody's photos: outside the workspace
 verify_standalone.py   the verifier that needs nothing of Assent
 """
@@ -28,6 +29,7 @@ MATERIAL = {
 }
 PHOTOS = {"harbour.ppm": (40, 110, 180), "orchard.ppm": (70, 150, 60), "first-snow.ppm": (225, 232, 240)}
 VERIFIER = "verify_standalone.py"
+SCRIPT = "letters.json"
 DATABASE = ".assent/assent.db"  # where the settings put it
 LOG_KEY = ".assent/keys/log.pub"
 PHOTO_SIDE = 64
@@ -67,6 +69,7 @@ def furnish(folder: Path, *, host: str) -> None:
     photos.mkdir()
     for name, colour in PHOTOS.items():
         (photos / name).write_bytes(_photo(colour))
+    (folder / SCRIPT).write_text('{"lines": []}\n', encoding="ascii")  # until the second act knows what is to be said
     (folder / VERIFIER).write_bytes((files("assent.ledger") / VERIFIER).read_bytes())
     (folder / ".gitignore").write_text("*\n", encoding="ascii")
 

@@ -35,8 +35,8 @@ async def demo(
 ) -> Said:
     """Walk through governed actions on real files, real processes and a real server on this machine.
 
-    A release helper reads, tests, writes, publishes, and wants more than it may. Every step checks what it tells. The
-    folder it plays in stays.
+    A release helper reads, tests, writes, publishes, and wants more than it may; an agent answers letters and is fooled
+    by one of them. Every step checks what it tells. The folder it plays in stays.
 
     Example: assent demo --yes
 
@@ -87,7 +87,9 @@ def _person(desk: Desk, paper: Paper, *, yes: bool) -> Person:
 
 def _open(scene: Scene) -> None:
     paper = scene.paper
-    paper.line("A true story, with no model in it: real files, real processes, a real server on this machine.")
+    paper.line(
+        "A true story: real files, real processes, a real server on this machine. Where a model speaks, it is a script."
+    )
     paper.pairs(
         [
             ("helper", f"{scene.agent} for {scene.person}"),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from assent.surfaces.cli.ports import House
 from assent.surfaces.demo.calls import REPORT
 from assent.surfaces.demo.grounds import fingerprint
+from assent.surfaces.demo.listening import knocks, listening
 from assent.surfaces.demo.promises import expect
 from assent.surfaces.demo.scene import Scene
 from assent.surfaces.demo.verdicts import decided, expect_refused, reason, rules
@@ -36,38 +35,18 @@ async def delete_photos(scene: Scene, house: House) -> None:
 async def upload_elsewhere(scene: Scene, house: House, text: str) -> None:
     """A host that no rule allows is not even dialled: somebody listens there, and nobody knocks."""
     scene.begin("The helper wants to upload the report to another host")
-    with _listening() as canary:
+    with listening() as canary:
         host, port = canary.getsockname()
         wish = scene.wish("http.put", {"url": f"http://{host}:{port}/{REPORT}", "body": text})
         answer = await decided(scene, house, wish)
-        knocks = _knocks(canary)
+        counted = knocks(canary)
         expect_refused(answer, "release-server-only")
-        expect(knocks == 0, f"that nobody connects to {host}:{port}", found=f"{knocks} connections")
+        expect(counted == 0, f"that nobody connects to {host}:{port}", found=f"{counted} connections")
         with socket.create_connection((host, port), timeout=KNOCK_S):
-            heard = _knocks(canary)
+            heard = knocks(canary)
         expect(heard == 1, "a listener that notices a connection when there is one", found=f"{heard} connections")
-    scene.paper.line(f"before a socket was opened: a listener on {host}:{port} counted {knocks} connections", indent=3)
+    scene.paper.line(f"before a socket was opened: a listener on {host}:{port} counted {counted} connections", indent=3)
     scene.end(
         "upload", "refused", effect=answer.effect.id, rules=rules(answer), reason=reason(answer),
-        host=f"{host}:{port}", connections=knocks, connections_when_knocked=heard,
+        host=f"{host}:{port}", connections=counted, connections_when_knocked=heard,
     )  # fmt: skip
-
-
-@contextmanager
-def _listening() -> Iterator[socket.socket]:
-    """A listener on a free port of this machine that accepts nothing by itself: the kernel queues who connects."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setblocking(False)  # noqa: FBT003 (the standard library takes it by position)
-        yield listener
-
-
-def _knocks(listener: socket.socket) -> int:
-    """How many connections came since the last look."""
-    count = 0
-    while True:
-        try:
-            connection, _ = listener.accept()
-        except BlockingIOError:
-            return count
-        connection.close()
-        count += 1

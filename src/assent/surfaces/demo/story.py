@@ -5,6 +5,7 @@ from __future__ import annotations
 from assent.surfaces.demo.calls import announcement, read_change_log, report, run_tests, write_report
 from assent.surfaces.demo.consent import publish_report
 from assent.surfaces.demo.crash import Announcement, ask_to_announce, kill_in_the_middle, settle
+from assent.surfaces.demo.letters import answer_letters
 from assent.surfaces.demo.record import tell_the_story, verify, verify_alone, verify_changed
 from assent.surfaces.demo.refusals import delete_photos, upload_elsewhere
 from assent.surfaces.demo.scene import Scene
@@ -31,6 +32,8 @@ async def play(scene: Scene) -> None:
     async with scene.desk.open() as house:
         if review:
             await settle(scene, house, review, second, pid=pid)
+    await answer_letters(scene)
+    async with scene.desk.open() as house:
         await tell_the_story(scene, house)
         entries, first_answer = await verify(scene, house)
     await verify_alone(scene, entries=entries)

@@ -47,12 +47,29 @@ def _head(moment: Moment) -> Part:
         return Span("stopped", Tone.BAD) if moment.type == "effect.stopped" else Span("seen", Tone.PLAIN)
     if moment.type in ("effect.dispatched", "effect.resent"):
         return "started" if moment.type == "effect.dispatched" else "sent again"
+    if "journal" in facts:
+        return Span(moment.type.partition(".")[2], _RUN_TONES.get(facts["state"], Tone.PLAIN))
     if "state" in facts:
         return Span(str(facts["state"]).replace("_", " "), tone_of(facts["state"]))
     return Span("", Tone.PLAIN)
 
 
+def _noted(moment: Moment) -> str:
+    """An entry about a run or a session: which one, and what is to be said of it."""
+    facts = moment.facts
+    kind, _, id_ = facts["journal"].partition(":")
+    said = [f"{name} {facts[name]}" for name in _NOTED if facts.get(name)]
+    named = short(id_) if kind == "run" else id_
+    return f"{kind} {named}{': ' + ', '.join(said) if said else ''}"
+
+
+_NOTED = ("agent", "reason", "of", "by", "run", "phase", "failure", "why", "forked")
+_RUN_TONES = {"finished": Tone.GOOD, "failed": Tone.BAD, "cancelled": Tone.BAD, "waiting": Tone.WAIT}
+
+
 def _told(moment: Moment) -> str:
+    if "journal" in moment.facts:
+        return _noted(moment)
     tell = _TOLD.get(moment.type)
     return tell(moment) if tell else moment.type
 
@@ -80,7 +97,12 @@ def _call(moment: Moment) -> str:
 def _briefly(arguments: dict[str, Any]) -> dict[str, Any]:
     """Arguments with the short ones first, and of the long ones only that they are there: a line is not a document."""
     long = {name: "…" for name, value in arguments.items() if isinstance(value, str) and len(value) > ARGUMENT_MAX}
+    long |= {name: f"{len(value)} of them" for name, value in arguments.items() if _are_digests(value)}
     return {name: value for name, value in arguments.items() if name not in long} | long
+
+
+def _are_digests(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(str(one).startswith("sha256:") for one in value)
 
 
 def _rules(moment: Moment) -> str:
