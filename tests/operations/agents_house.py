@@ -10,6 +10,7 @@ from typing import Any
 
 from assent.bootstrap.node import Blueprint, Node, open_node
 from assent.bootstrap.offering import STANDARD
+from assent.ledger.budget_limits import Limit
 from assent.operations.runs.events import RunEvent
 from assent.operations.scripts import Line, Script, ScriptedCall, ScriptedModel
 from assent.policy.principals import KnownPrincipal
@@ -33,7 +34,11 @@ def agent(*tools: str, name: str = "writer", models: Sequence[str] = ("play:it",
 
 @asynccontextmanager
 async def house(
-    folder: Path, *agents: AgentDefinition, lines: Iterable[Line] = (), others: Sequence[Any] = ()
+    folder: Path,
+    *agents: AgentDefinition,
+    lines: Iterable[Line] = (),
+    others: Sequence[Any] = (),
+    limits: tuple[Limit, ...] = (),
 ) -> AsyncIterator[Node]:
     """A node on `folder`; the endpoint `play` says `lines`, `others` are further operations."""
     (folder / "workspace").mkdir(exist_ok=True)
@@ -45,6 +50,7 @@ async def house(
         principals=(KnownPrincipal(name=ANN),),
         operations=(*STANDARD, play, *others),
         agents=agents,
+        limits=limits,
     )
     async with open_node(blueprint) as node:
         await node.policies.activate(TENANT, STARTER, by=ANN)

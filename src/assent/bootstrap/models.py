@@ -76,6 +76,6 @@ def _operation(declared: ModelSettings) -> Operation:
     url = endpoint.url or (known.url if known else "")
     credential = endpoint.credential or (known.credential if known and not endpoint.url else "")
     return ModelOperation(
-        Endpoint(name=endpoint.name, url=url, credential=credential, summary=endpoint.summary),
+        Endpoint(name=endpoint.name, url=url, credential=credential, summary=endpoint.summary, price=endpoint.price),
         wire=partial(wire_of, declared.wire),
     )

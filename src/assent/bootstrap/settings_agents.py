@@ -12,10 +12,12 @@ import msgspec
 from msgspec import structs
 
 from assent.bootstrap.settings_text import Document, near
+from assent.operations.model_costs import Price
 from assent.operations.models import Endpoint
 from assent.reasoning.agents import AgentDefinition, ResetPolicy, agent_faults
 
-MODEL_KEYS = ("wire", "url", "key", "script", "about")
+MODEL_KEYS = ("wire", "url", "key", "script", "about", "input_micros", "output_micros")
+PRICE_MAX = 10**12
 AGENT_KEYS = (
     "description", "roles", "models", "instructions", "instructions_file", "tools", "delegates", "delegated", "memory",
     "capabilities", "skills", "workspace_notes", "temperature_milli", "output_tokens_max", "context_tokens_max",
@@ -75,8 +77,21 @@ def _model(document: Document, name: str, home: Path) -> ModelSettings:
         url=document.text((*key, "url"), default=""),
         credential=document.text((*key, "key"), default=""),
         summary=document.text((*key, "about"), default=""),
+        price=_price(document, key),
     )
     return ModelSettings(endpoint=endpoint, wire=wire, script=home / script if script else None)
+
+
+def _price(document: Document, key: tuple[str, str]) -> Price | None:
+    """What a million tokens cost; None when the file does not say. Half a price would make the other half free."""
+    named = [name for name in ("input_micros", "output_micros") if document.has((*key, name))]
+    if len(named) == 1:
+        document.fault((*key, named[0]), "a price has both an `input_micros` and an `output_micros`")
+    price = {
+        name: document.number((*key, name), default=0, least=0, most=PRICE_MAX)
+        for name in ("input_micros", "output_micros")
+    }
+    return Price(**price) if named else None
 
 
 def _agent(document: Document, name: str, home: Path) -> AgentDefinition:

@@ -57,23 +57,21 @@ def limits_on(limits: Mapping[str, tuple[Limit, ...]], scope: str) -> tuple[Limi
 
 
 def holds_for(
-    *, limits: Mapping[str, tuple[Limit, ...]], scopes: Iterable[str], estimate: Mapping[str, int]
+    *, limits: Mapping[str, tuple[Limit, ...]], scopes: Iterable[str], estimate: Mapping[str, int | None]
 ) -> tuple[Hold, ...]:
     """What a call that may use up to `estimate` (amounts by unit) has to hold: one for each limit on one of `scopes`.
 
     What may be used at all holds at least one, so that nothing passes a limit that is used up.
 
     Raises:
-        Malformed: `budget_malformed`: an estimate is no amount, or the limits are too many for one call.
+        Malformed: `budget_malformed`: an estimate is no amount, or the limits are too many for one call;
+            `budget_unestimated`: a limit holds on what nobody can say the amount of.
     """
+    met = [(scope, one) for scope in scopes for one in limits_on(limits, scope) if one.unit in estimate]
     found = tuple(
-        Hold(
-            scope=scope, unit=one.unit, window=one.window, amount=max(1, estimate[one.unit]), limit=one.amount
-        )
-        for scope in scopes
-        for one in limits_on(limits, scope)
-        if one.unit in estimate
-    )  # fmt: skip
+        Hold(scope=scope, unit=one.unit, window=one.window, amount=_amount(estimate, scope, one.unit), limit=one.amount)
+        for scope, one in met
+    )
     check_holds(found)
     return found
 
@@ -133,6 +131,17 @@ def check_holds(holds: tuple[Hold, ...]) -> None:
             raise Malformed(
                 "budget_malformed", f"what is held in `{one.scope[:60]}` must be a whole number up to {AMOUNT_MAX}"
             )
+
+
+def _amount(estimate: Mapping[str, int | None], scope: str, unit: Unit) -> int:
+    amount = estimate[unit]
+    if amount is None:
+        raise Malformed(
+            "budget_unestimated",
+            f"`{scope[:60]}` has a limit on {unit}, and nobody can say how much of it this call may use",
+            hint="declare what it costs: `input_micros` and `output_micros` of the model",
+        )
+    return max(1, amount)
 
 
 def _is_amount(value: object, *, least: int) -> bool:

@@ -19,8 +19,9 @@ class Meters(Protocol):
     Every amount is a whole number by its unit (`assent.ledger.budgets.Unit`). Calls and time need not be said.
     """
 
-    def estimate(self, arguments: dict[str, Any], place: Place) -> Mapping[str, int]:
-        """The most that a call may use. A limit on a unit that is left out does not meet this operation.
+    def estimate(self, arguments: dict[str, Any], place: Place) -> Mapping[str, int | None]:
+        """The most that a call may use. A limit on a unit that is left out does not meet this operation; one that it
+        uses, and nobody can say how much of (None), is refused wherever a limit on it holds.
 
         Raises:
             Malformed: these arguments cannot be estimated; the call is refused.
@@ -76,14 +77,14 @@ def meter_of(operation: Operation, holds: Iterable[Hold]) -> Meter:
     return Meter(units, operation.usage) if isinstance(operation, Meters) else Meter(units)
 
 
-def estimate_of(operation: Operation, arguments: dict[str, Any], place: Place, order: Order) -> dict[str, int]:
+def estimate_of(operation: Operation, arguments: dict[str, Any], place: Place, order: Order) -> dict[str, int | None]:
     """The most that a call may use, by unit: itself, its wall limit, and what the operation says.
 
     Raises:
         Malformed: the operation cannot estimate these arguments, or estimates what is no amount.
     """
-    said: Mapping[str, int] = operation.estimate(arguments, place) if isinstance(operation, Meters) else {}
-    if any(type(amount) is not int or not 0 <= amount <= AMOUNT_MAX for amount in said.values()):
+    said: Mapping[str, int | None] = operation.estimate(arguments, place) if isinstance(operation, Meters) else {}
+    if any(type(one) is not int or not 0 <= one <= AMOUNT_MAX for one in said.values() if one is not None):
         raise Malformed("budget_malformed", f"`{operation.contract.name}` estimates what is no amount")
     return {Unit.CALLS.value: 1, Unit.WALL_MS.value: order.limits.wall_ms, **said}
 

@@ -8,7 +8,7 @@ question whose end nobody knows may be asked again.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -22,10 +22,11 @@ from assent.ledger.connectors.http import host_port
 from assent.ledger.connectors.unobserved import Unobserved
 from assent.ledger.contracts import Argument, EffectClass, Idempotency, OperationContract, read_arguments
 from assent.ledger.operations import Facts, Place
+from assent.operations.model_costs import Price, estimated, used
 from assent.primitives.errors import Malformed
 from assent.reasoning.context import read_pieces, spoken
 from assent.reasoning.failures import FailureKind, Fault
-from assent.reasoning.messages import ModelRequest
+from assent.reasoning.messages import Completion, ModelRequest
 from assent.reasoning.ports import Decoder, Wire
 
 CONNECTOR = "model"
@@ -35,12 +36,14 @@ FAULT = "fault"
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a model is asked. `credential` is the handle of its key (empty: it wants none)."""
+    """Where a model is asked. `credential` is the handle of its key (empty: it wants none), `price` what it costs, where
+    somebody said."""
 
     name: str
     url: str
     credential: str = ""
     summary: str = ""
+    price: Price | None = None
 
 
 class ModelOperation(Unobserved):
@@ -104,6 +107,17 @@ class ModelOperation(Unobserved):
                 outcome, ending=Ending.FAILED, code=malformed.code, message=fault.message, value=_told(fault)
             )
         return msgspec.structs.replace(outcome, value={COMPLETION: msgspec.to_builtins(completion)})
+
+    def estimate(self, arguments: dict[str, Any], place: Place) -> Mapping[str, int | None]:
+        """The tokens of what it is told and of the longest answer, and what they cost. Raises what `plan` raises."""
+        given = read_arguments(self.contract, arguments)
+        pieces = read_pieces(given["pieces"], place.contents)
+        return estimated(pieces, output_tokens_max=given["output_tokens_max"], price=self._endpoint.price)
+
+    def usage(self, outcome: Outcome) -> Mapping[str, int]:
+        """What the provider counted."""
+        said = outcome.value.get(COMPLETION)
+        return used(outcome, msgspec.convert(said, Completion) if said else None, price=self._endpoint.price)
 
     def explain(self, outcome: Outcome) -> dict[str, Any]:
         """Why there is no answer."""
