@@ -36,8 +36,8 @@ FAULT = "fault"
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a model is asked. `credential` is the handle of its key (empty: it wants none), `price` what it costs, where
-    somebody said."""
+    """Where a model is asked. `credential` is the handle of its key (empty: it wants none), `price` what it costs (when
+    somebody said so)."""
 
     name: str
     url: str
