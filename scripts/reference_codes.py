@@ -15,6 +15,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "assent"
 ROOTS = {
     "Refused": "Refused",
     "Malformed": "Refused: malformed",
+    "BrokenAnswer": "Refused: malformed",
     "NotFound": "Refused: not found",
     "Conflict": "Refused: conflict",
     "Unavailable": "Unavailable",

@@ -11,10 +11,11 @@ stands; one beyond the bound ends the tries, because the server has said that an
 
 from __future__ import annotations
 
-import calendar
 import re
 
 import msgspec
+
+from assent.primitives.http_dates import http_date_ms
 
 RETRY_AFTER_MS_MAX = 60_000
 RETRIES_MAX = 10
@@ -23,11 +24,6 @@ PASSING = frozenset({"unreachable", "cut_short", "no_answer"})
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 _SECONDS = re.compile(rb"[0-9]{1,9}\Z")
-_DATE = re.compile(
-    rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) (\d{4})"
-    rb" (\d\d):(\d\d):(\d\d) GMT\Z"
-)
-_MONTHS = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 
 
 class Backoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,15 +45,8 @@ def retry_after_ms(value: bytes | None, *, now_ms: int) -> int | None:
     text = (value or b"").strip()
     if _SECONDS.match(text):
         return int(text) * 1000
-    found = _DATE.match(text)
-    if found is None:
-        return None
-    day, month, year, hour, minute, second = found.groups()
-    moment = (int(year), _MONTHS.index(month) + 1, int(day), int(hour), int(minute), int(second), 0, 0, 0)
-    try:
-        return max(0, calendar.timegm(moment) * 1000 - now_ms)
-    except ValueError:  # a year before the first
-        return None
+    moment = http_date_ms(text.decode("latin-1"))
+    return None if moment is None else max(0, moment - now_ms)
 
 
 def may_repeat(method: str, *, idempotency_key: str) -> bool:

@@ -27,7 +27,7 @@ from assent.primitives.errors import Malformed
 from assent.reasoning.context import read_pieces, spoken
 from assent.reasoning.failures import FailureKind, Fault
 from assent.reasoning.messages import Completion, ModelRequest
-from assent.reasoning.ports import Decoder, Wire
+from assent.reasoning.ports import BrokenAnswer, Decoder, Wire
 
 CONNECTOR = "model"
 COMPLETION = "completion"
@@ -101,10 +101,10 @@ class ModelOperation(Unobserved):
         decoder.feed(body_bytes(outcome.value["body"]))
         try:
             completion = decoder.close()
-        except Malformed as malformed:
-            fault = Fault(kind=FailureKind.ADAPTER_UNAVAILABLE, message=malformed.message)
+        except BrokenAnswer as broken:
+            fault = Fault(kind=broken.kind, message=broken.message)
             return msgspec.structs.replace(
-                outcome, ending=Ending.FAILED, code=malformed.code, message=fault.message, value=_told(fault)
+                outcome, ending=Ending.FAILED, code=broken.code, message=fault.message, value=_told(fault)
             )
         return msgspec.structs.replace(outcome, value={COMPLETION: msgspec.to_builtins(completion)})
 

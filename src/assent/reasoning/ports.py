@@ -7,7 +7,8 @@ from typing import Protocol
 
 import msgspec
 
-from assent.reasoning.failures import Fault
+from assent.primitives.errors import Malformed
+from assent.reasoning.failures import FailureKind, Fault
 from assent.reasoning.messages import Completion, Delta, ModelRequest
 
 
@@ -18,6 +19,15 @@ class WireRequest(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+
+class BrokenAnswer(Malformed):
+    """An answer that cannot be used. `kind` says what may follow: an answer can break off for every reason for which
+    it can be refused at once."""
+
+    def __init__(self, code: str, message: str, *, kind: FailureKind = FailureKind.ADAPTER_UNAVAILABLE) -> None:
+        super().__init__(code, message)
+        self.kind = kind
 
 
 class Decoder(Protocol):
@@ -31,8 +41,8 @@ class Decoder(Protocol):
         """The whole answer.
 
         Raises:
-            Malformed: `answer_cut` (the stream ended before it said so), `answer_malformed` (it is not what this wire
-                format says), `answer_error` (the stream itself told of an error, with its kind).
+            BrokenAnswer: `answer_cut` (the stream ended before it said so), `answer_malformed` (it is not what this
+                wire format says), `answer_error` (the answer itself tells of an error).
         """
         ...
 

@@ -1,25 +1,33 @@
-"""Answers as they come: bytes cut into events or lines, whatever pieces they arrive in. Pure and bounded."""
+"""Answers as they come: bytes, objects, and in the end one whole answer. Pure and bounded."""
 
 from __future__ import annotations
 
-from typing import Protocol
-
-import msgspec
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from assent.primitives.errors import Malformed
+from assent.reasoning.faults import Said, kind_within, one_line, said_of
+from assent.reasoning.lines import EventCutter, LineCutter
 from assent.reasoning.messages import Completion, Delta
+from assent.reasoning.ports import BrokenAnswer
+from assent.reasoning.reading import Misread, read_json, read_object
 
 ANSWER_BYTES_MAX = 16 * 1_048_576
-EVENT_BYTES_MAX = 8 * 1_048_576
-MESSAGE_CHARACTERS_MAX = 300
+"""How large an answer may be; what is held of it is never more."""
 
 EVENTS = "text/event-stream"
 LINES = "application/x-ndjson"
 WHOLE = "application/json"
+_LINES = (LINES, "application/jsonl", "application/ndjson")
+_DONE = b"[DONE]"
 
 
 class AnswerError(Exception):
-    """The answer itself says that it is none."""
+    """The answer itself says that it is none; `value` is what it says, in the provider's shape."""
+
+    def __init__(self, value: object) -> None:
+        super().__init__("the answer is an error")
+        self.said: Said = said_of(value)
 
 
 class Reader(Protocol):
@@ -27,11 +35,11 @@ class Reader(Protocol):
 
     done: bool
 
-    def event(self, name: str, value: dict[str, object]) -> list[Delta]:
+    def event(self, name: str, value: dict[str, Any]) -> list[Delta]:
         """Take one object of a stream. Raises AnswerError, or whatever reading something unexpected raises."""
         ...
 
-    def whole(self, value: dict[str, object]) -> None:
+    def whole(self, value: dict[str, Any]) -> None:
         """Take an answer that came in one piece."""
         ...
 
@@ -41,144 +49,104 @@ class Reader(Protocol):
 
 
 class AnswerDecoder:
-    """Reads one answer (`reasoning.ports.Decoder`): its content type says how it is cut, `reader` what it means."""
+    """Reads one answer (`reasoning.ports.Decoder`): its content type says how it is cut, `reader` what it means.
 
-    def __init__(self, reader: Reader, *, content_type: str) -> None:
+    `marked`: an event `[DONE]` says that the answer is whole. Formats without it may send it; it says nothing there.
+    """
+
+    def __init__(self, reader: Reader, *, content_type: str, marked: bool = False) -> None:
         self._reader = reader
-        kind = content_type.partition(";")[0].strip().lower()
-        self._kind = kind or WHOLE
-        self._cutter = (
-            EventCutter() if kind == EVENTS else LineCutter() if kind in (LINES, "application/jsonl") else None
-        )
+        self._marked = marked
+        self._kind = content_type.partition(";")[0].strip().lower() or WHOLE
+        self._events = EventCutter() if self._kind == EVENTS else None
+        self._lines = LineCutter() if self._kind in _LINES else None
         self._whole = bytearray()
         self._size = 0
-        self._fault: tuple[str, str] | None = None
+        self._fault: Malformed | None = None
 
     def feed(self, data: bytes) -> list[Delta]:
         """Take some bytes of the body; what can be shown already."""
         self._size += len(data)
-        if self._size > ANSWER_BYTES_MAX:
-            self._fault = self._fault or ("answer_malformed", f"the answer is larger than {ANSWER_BYTES_MAX} bytes")
-        if self._fault:
+        if self._size > ANSWER_BYTES_MAX and self._fault is None:
+            self._fault = _unread(f"it is larger than {ANSWER_BYTES_MAX} bytes")
+            self._whole.clear()
+        if self._fault is not None:
             return []
-        if self._cutter is None:
-            self._whole += data
-            return []
-        found: list[Delta] = []
-        for name, text in self._cutter.feed(data):
-            found += self._taken(name, text)
-        return found
+        if self._events is not None:
+            return [delta for name, event in self._events.feed(data) for delta in self._taken(name, event)]
+        if self._lines is not None:
+            return [delta for line in self._lines.feed(data) for delta in self._taken("", line)]
+        self._whole += data
+        return []
 
     def close(self) -> Completion:
-        """The whole answer. Raises Malformed; see `reasoning.ports.Decoder`."""
-        if self._cutter is None and self._fault is None:
-            self._take_whole()
-        if self._cutter is not None:
-            for name, text in self._cutter.end():
-                self._taken(name, text)
+        """The whole answer. Raises BrokenAnswer; see `reasoning.ports.Decoder`."""
+        if self._fault is None:
+            self._end()
         if self._fault is not None:
-            code, message = self._fault
-            raise Malformed(code, message)
+            raise self._fault
         if not self._reader.done:
-            raise Malformed("answer_cut", "the answer ended before it said that it was whole")
-        return self._reader.completion()
+            raise BrokenAnswer("answer_cut", "the answer ended before it said that it was whole")
+        try:
+            return self._reader.completion()
+        except Exception as error:
+            raise _fault_of(error) from error
+
+    def _end(self) -> None:
+        """What is known only now that nothing more comes."""
+        if self._lines is not None:
+            self._taken("", self._lines.end())
+        elif self._events is None:
+            self._take(self._whole_answer)
+        elif not self._reader.done:
+            self._stray(self._events.end())
 
     def _taken(self, name: str, text: bytes) -> list[Delta]:
-        if self._fault or not text.strip():
+        text = text.strip()
+        if self._fault is not None or not text:
             return []
-        if text.strip() == b"[DONE]":
-            self._reader.done = True
+        if text == _DONE:
+            self._reader.done = self._reader.done or self._marked
             return []
+        return self._take(lambda: self._reader.event(name, read_object(text)))
+
+    def _whole_answer(self) -> list[Delta]:
         try:
-            return self._reader.event(name, read_object(text))
+            value = read_json(bytes(self._whole))
+        except Misread as misread:
+            raise Misread(misread if self._kind == WHOLE else f"{misread}; it came as `{self._kind[:80]}`") from misread
+        if isinstance(value, list) and value and isinstance(value[0], dict) and "error" in value[0]:
+            raise AnswerError(value)
+        if not isinstance(value, dict):
+            raise Misread("it is not a JSON object")
+        self._reader.whole(value)
+        return []
+
+    def _stray(self, text: bytes) -> None:
+        """A stream that ended too early may hold the reason, as plain JSON between its events."""
+        try:
+            value = read_json(text)
+        except Misread:
+            return
+        said = said_of(value)
+        if said.words:
+            self._fault = _fault_of(AnswerError(value))
+
+    def _take(self, taking: Callable[[], list[Delta]]) -> list[Delta]:
+        try:
+            return taking()
         except Exception as error:  # noqa: BLE001 (a stranger's answer may hold anything)
             self._fault = _fault_of(error)
             return []
 
-    def _take_whole(self) -> None:
-        try:
-            self._reader.whole(read_object(bytes(self._whole)))
-        except Exception as error:  # noqa: BLE001 (as above)
-            code, message = _fault_of(error)
-            told = message if self._kind == WHOLE else f"{message} (it came as `{self._kind[:80]}`)"
-            self._fault = code, told
 
-
-class EventCutter:
-    """Server-sent events (WHATWG HTML, section 9.2), of which only the name and the data are wanted."""
-
-    def __init__(self) -> None:
-        self._lines = LineCutter()
-        self._name = ""
-        self._data: list[bytes] = []
-        self._size = 0
-
-    def feed(self, data: bytes) -> list[tuple[str, bytes]]:
-        """The events that are whole by now."""
-        return [event for _, line in self._lines.feed(data) for event in self._line(line)]
-
-    def end(self) -> list[tuple[str, bytes]]:
-        """Nothing: an event that was not ended by an empty line was cut."""
-        return []
-
-    def _line(self, line: bytes) -> list[tuple[str, bytes]]:
-        if not line:
-            event = (self._name, b"\n".join(self._data))
-            whole = bool(self._data)
-            self._name, self._data, self._size = "", [], 0
-            return [event] if whole else []
-        field, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        if field == b"event":
-            self._name = value.decode(errors="replace")[:80]
-        elif field == b"data":
-            self._size += len(value)
-            if self._size <= EVENT_BYTES_MAX:
-                self._data.append(value)
-        return []
-
-
-class LineCutter:
-    """Lines that end in LF, CRLF or CR. One that is too long is cut there, and so is no JSON any more."""
-
-    def __init__(self) -> None:
-        self._rest = bytearray()
-        self._after_cr = False
-
-    def feed(self, data: bytes) -> list[tuple[str, bytes]]:
-        """The lines that are whole by now."""
-        if self._after_cr and data.startswith(b"\n"):
-            data = data[1:]
-        if data:
-            self._after_cr = data.endswith(b"\r")
-        *whole, rest = (bytes(self._rest) + data).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        self._rest = bytearray(rest[:EVENT_BYTES_MAX])
-        return [("", line[:EVENT_BYTES_MAX]) for line in whole]
-
-    def end(self) -> list[tuple[str, bytes]]:
-        """The last line, if it has no end."""
-        rest, self._rest = bytes(self._rest), bytearray()
-        return [("", rest)] if rest.strip() else []
-
-
-def read_object(data: bytes) -> dict[str, object]:
-    """A JSON object from a stranger.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    value = msgspec.json.decode(data)
-    if not isinstance(value, dict):
-        raise ValueError("it is no JSON object")  # noqa: TRY004 (one kind of error for what is no object)
-    return value
-
-
-def _fault_of(error: Exception) -> tuple[str, str]:
+def _fault_of(error: Exception) -> Malformed:
     if isinstance(error, AnswerError):
-        return "answer_error", f"the answer broke off: {one_line(str(error))}"
-    return "answer_malformed", f"the answer is not what its format says ({type(error).__name__})"
+        said = one_line(error.said.words or error.said.code)
+        told = f"the answer broke off: {said}" if said else "the answer broke off"
+        return BrokenAnswer("answer_error", told, kind=kind_within(error.said))
+    return _unread(str(error) if isinstance(error, Misread) else f"its parts do not fit ({type(error).__name__})")
 
 
-def one_line(text: str) -> str:
-    """Foreign words in one line with an end."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:MESSAGE_CHARACTERS_MAX]
+def _unread(why: str) -> Malformed:
+    return BrokenAnswer("answer_malformed", f"the answer is not what its format says: {why}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
-from assent.reasoning.calls import CALLS_KEPT_MAX, arguments_object, proposal
+from assent.reasoning.calls import CALLS_KEPT_MAX, AnswerPart, arguments_object, opaque, proposal, told_apart
 from assent.reasoning.failures import Fault
 from assent.reasoning.faults import fault_of
 from assent.reasoning.messages import (
@@ -28,12 +27,16 @@ from assent.reasoning.messages import (
     Usage,
 )
 from assent.reasoning.ports import WireRequest
+from assent.reasoning.questions import JSON, check, spelled, spoken_id, spoken_name
+from assent.reasoning.reading import Misread, count, mapping, mappings, text
+from assent.reasoning.schemas import enforced
 from assent.reasoning.streams import EVENTS, AnswerDecoder, AnswerError
 
 NAME = "anthropic"
 VERSION = "2023-06-01"
+TOOL_NAMES = re.compile(r"[a-zA-Z0-9_-]{1,128}\Z")
 _CACHED: dict[str, Any] = {"cache_control": {"type": "ephemeral"}}
-_THINKING = frozenset({"thinking", "redacted_thinking"})
+_THINKING = ("thinking", "redacted_thinking")
 _GROWS = {
     "text_delta": "text",
     "input_json_delta": "partial_json",
@@ -56,16 +59,20 @@ class Anthropic:
     streamed = EVENTS
 
     def request(self, request: ModelRequest) -> WireRequest:
-        """Spell a question. What stays the same is marked for the provider's cache: tools, system, transcript."""
-        messages = [said for one in request.messages if (said := _spelled(one))["content"]]
+        """Spell a question. What stays the same is marked for the provider's cache: tools, system, transcript.
+
+        Raises:
+            Malformed: `request_unspeakable`.
+        """
+        check(request, names=TOOL_NAMES, milli_max=1_000)
         body: dict[str, Any] = {
             "model": request.model,
             "max_tokens": request.output_tokens_max,
-            "messages": messages,
+            "messages": [said for one in request.messages if (said := _spelled(one))["content"]],
             "stream": request.stream,
         }
-        if request.system:
-            body["system"] = [{"type": "text", "text": text} for text in request.system]
+        if any(map(str.strip, request.system)):
+            body["system"] = [{"type": "text", "text": words} for words in request.system if words.strip()]
         if request.tools:
             body["tools"] = [
                 {"name": tool.name, "description": tool.description, "input_schema": tool.schema}
@@ -74,11 +81,10 @@ class Anthropic:
         if request.temperature_milli is not None:
             body["temperature"] = request.temperature_milli / 1000
         if request.output is not None:
-            body["output_config"] = {"format": {"type": "json_schema", "schema": request.output}}
+            body["output_config"] = {"format": {"type": "json_schema", "schema": enforced(request.output)}}
         if request.cache:
             _mark(body)
-        headers = (("content-type", "application/json"), ("anthropic-version", VERSION))
-        return WireRequest(path="/v1/messages", headers=headers, body=msgspec.json.encode(body))
+        return WireRequest(path="/v1/messages", headers=(JSON, ("anthropic-version", VERSION)), body=spelled(body))
 
     def decoder(self, *, content_type: str) -> AnswerDecoder:
         """A decoder for an answer of this content type."""
@@ -108,71 +114,109 @@ def _spelled(message: Message) -> dict[str, Any]:
 
 def _block(part: Part) -> dict[str, Any] | None:
     match part:
-        case Text(text=text):
-            return {"type": "text", "text": text} if text.strip() else None
+        case Text(text=words):
+            return {"type": "text", "text": words} if words.strip() else None
         case Image(media_type=media_type, data=data):
             return {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}
         case ToolCall() | BrokenCall():
-            return {"type": "tool_use", "id": part.id, "name": part.name, "input": arguments_object(part)}
+            call = {"id": spoken_id(part.id), "name": spoken_name(part.name, TOOL_NAMES)}
+            return {"type": "tool_use", "input": arguments_object(part), **call}
         case ToolResult():
             return _result(part)
         case Opaque(wire=wire, data=data):
-            return dict(data) if wire == NAME else None
+            return dict(data) if wire == NAME and data.get("type") in _THINKING else None
 
 
 def _result(part: ToolResult) -> dict[str, Any]:
     told: tuple[Part, ...] = (Text(text=part.text), *part.images)
     shown = [block for one in told if (block := _block(one)) is not None]
-    said = {"type": "tool_result", "tool_use_id": part.call, "content": shown}
+    said = {"type": "tool_result", "tool_use_id": spoken_id(part.call), "content": shown}
     return {**said, "is_error": True} if part.failed else said
+
+
+class _Block:
+    """A block of the answer that is still coming: what it began with, and what deltas add to its members."""
+
+    def __init__(self, begun: dict[str, Any]) -> None:
+        self._begun = begun
+        self._grown: dict[str, list[str]] = {}
+
+    def add(self, delta: dict[str, Any]) -> str:
+        """Some more of it; the words that can be shown."""
+        name = _GROWS.get(text(delta, "type"))
+        if name is None:
+            return ""
+        piece = text(delta, name)
+        self._grown.setdefault(name, []).append(piece)
+        return piece if name == "text" else ""
+
+    def parts(self) -> list[AnswerPart]:
+        """What it came to."""
+        grown = {name: "".join(pieces) for name, pieces in self._grown.items()}
+        block = self._begun | {name: text(self._begun, name) + more for name, more in grown.items()}
+        match block["type"]:
+            case "text":
+                words = text(block, "text")
+                return [Text(text=words)] if words else []
+            case "tool_use":
+                raw = text(block, "partial_json") or block.get("input") or {}
+                return [proposal(id_=text(block, "id"), name=text(block, "name"), raw=raw)]
+            case _:
+                return [opaque(NAME, block)]
 
 
 class _Reader:
     def __init__(self) -> None:
         self.done = False
-        self._blocks: dict[int, dict[str, Any]] = {}
-        # What deltas add, by block and field: joined once at the end, however many there are.
-        self._grown: dict[int, dict[str, list[str]]] = {}
+        self._begun = False
+        self._blocks: dict[int, _Block] = {}
         self._stop = Stop.END
-        self._used: dict[str, Any] = {}
+        self._used: dict[str, int] = {}
         self._model = ""
 
     def event(self, name: str, value: dict[str, Any]) -> list[Delta]:  # noqa: ARG002 (the type stands in the data)
+        if self.done:
+            return []
         match value.get("type"):
             case "message_start":
-                self._begin(value["message"])
+                self._begin(mapping(value, "message"))
             case "content_block_start":
-                return self._open(value["index"], value["content_block"])
+                return self._open(_index(value), mapping(value, "content_block"))
             case "content_block_delta":
-                return self._add(value["index"], value["delta"])
+                block = self._blocks.get(_index(value))
+                words = block.add(mapping(value, "delta")) if block else ""
+                return [TextDelta(text=words)] if words else []
             case "message_delta":
-                self._end(value["delta"], value.get("usage"))
+                self._end(mapping(value, "delta"), mapping(value, "usage"))
             case "message_stop":
                 self.done = True
             case "error":
-                raise AnswerError(str(value["error"].get("message") or value["error"].get("type")))
+                raise AnswerError(value)
             case _:
                 pass
         return []
 
     def whole(self, value: dict[str, Any]) -> None:
         if value.get("type") == "error":
-            raise AnswerError(str(value["error"].get("message")))
+            raise AnswerError(value)
+        if not isinstance(value.get("content"), list):
+            raise Misread("it holds no content")
         self._begin(value)
-        for index, block in enumerate(value["content"]):
+        for index, block in enumerate(mappings(value, "content")):
             self._open(index, block)
-        self._end(value, value.get("usage"))
+        self._end(value, {})
         self.done = True
 
     def completion(self) -> Completion:
-        used = {name: count for name, count in self._used.items() if isinstance(count, int)}
-        read, written = used.get("cache_read_input_tokens", 0), used.get("cache_creation_input_tokens", 0)
+        if not self._begun:
+            raise Misread("it has no beginning")
+        read, written = self._used.get("cache_read_input_tokens", 0), self._used.get("cache_creation_input_tokens", 0)
         return Completion(
-            parts=tuple(_part(block) for block in self._whole_blocks() if block.get("text") != ""),
+            parts=told_apart(part for _, block in sorted(self._blocks.items()) for part in block.parts()),
             stop=self._stop,
             usage=Usage(
-                input_tokens=used.get("input_tokens", 0) + read + written,
-                output_tokens=used.get("output_tokens", 0),
+                input_tokens=self._used.get("input_tokens", 0) + read + written,
+                output_tokens=self._used.get("output_tokens", 0),
                 cache_read_tokens=read,
                 cache_write_tokens=written,
             ),
@@ -180,44 +224,32 @@ class _Reader:
             wire=NAME,
         )
 
-    def _whole_blocks(self) -> list[dict[str, Any]]:
-        found = []
-        for index, block in sorted(self._blocks.items()):
-            grown = {field: "".join(pieces) for field, pieces in self._grown[index].items()}
-            found.append(block | {field: str(block.get(field) or "") + more for field, more in grown.items()})
-        return found
-
     def _begin(self, message: dict[str, Any]) -> None:
-        self._model = message.get("model") or ""
-        self._used |= message.get("usage") or {}
+        self._begun = True
+        self._model = text(message, "model")
+        self._count(mapping(message, "usage"))
 
     def _open(self, index: int, block: dict[str, Any]) -> list[Delta]:
-        kind = block.get("type")
+        kind = text(block, "type")
         if kind not in ("text", "tool_use", *_THINKING) or len(self._blocks) >= CALLS_KEPT_MAX:
             return []
-        self._blocks[index] = dict(block)
-        self._grown[index] = {}
+        self._blocks[index] = _Block(block)
         if kind == "tool_use":
-            return [CallDelta(index=index, name=str(block.get("name", "")))]
-        return [TextDelta(text=block["text"])] if kind == "text" and block.get("text") else []
+            return [CallDelta(index=index, name=text(block, "name"))]
+        words = text(block, "text") if kind == "text" else ""
+        return [TextDelta(text=words)] if words else []
 
-    def _add(self, index: int, delta: dict[str, Any]) -> list[Delta]:
-        grown = self._grown.get(index)
-        field = _GROWS.get(delta.get("type") or "")
-        if grown is None or field is None:
-            return []
-        grown.setdefault(field, []).append(str(delta[field]))
-        return [TextDelta(text=delta["text"])] if field == "text" else []
+    def _end(self, delta: dict[str, Any], used: dict[str, Any]) -> None:
+        self._stop = _STOPS.get(text(delta, "stop_reason"), self._stop)
+        self._count(used)
 
-    def _end(self, delta: dict[str, Any], used: dict[str, Any] | None) -> None:
-        self._stop = _STOPS.get(delta.get("stop_reason") or "", self._stop)
-        self._used |= used or {}
+    def _count(self, used: dict[str, Any]) -> None:
+        """Counts are running totals; one that is not told again stays."""
+        self._used |= {name: count(used, name) for name, value in used.items() if isinstance(value, int)}
 
 
-def _part(block: dict[str, Any]) -> Text | ToolCall | BrokenCall | Opaque:
-    if block["type"] == "text":
-        return Text(text=block["text"])
-    if block["type"] == "tool_use":
-        raw = block.get("partial_json") or block.get("input") or {}
-        return proposal(id_=str(block["id"]), name=str(block["name"]), raw=raw)
-    return Opaque(wire=NAME, data=block)
+def _index(value: dict[str, Any]) -> int:
+    index = value.get("index")
+    if not isinstance(index, int):
+        raise Misread("`index` is of the wrong type")
+    return index
