@@ -97,7 +97,18 @@ def test_ollama_tells_what_is_wrong_even_in_a_text_within_a_text():
      (403, REJECTED, "allowed"), (404, REJECTED, "model"), (413, LARGE, ""), (400, REJECTED, ""), (418, REJECTED, "")],
 )  # fmt: skip
 def test_status_alone_says_what_may_follow(wire, status, kind, hint):
-    for value in ({}, [], None, "oops", b"", b"<html>", b"[" * 100_000, b"\xff", {"error": {"message": {}}}):
+    shapeless: list[object] = [
+        {},
+        [],
+        None,
+        "oops",
+        b"",
+        b"<html>",
+        b"[" * 100_000,
+        b"\xff",
+        {"error": {"message": {}}},
+    ]
+    for value in shapeless:
         told = fault(wire, status, value)
         assert told.kind is kind
         assert str(status) in told.message
