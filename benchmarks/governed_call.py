@@ -8,6 +8,7 @@ Yardstick    the same work in the same run: durable accept (470 bytes), an effec
              commits, like ours); LangGraph with two nodes and durability="sync" (with one node the effect would begin
              before its acceptance is on disk). They live in an environment of their own, made when first needed.
 Target       ≥ 10 × the rate of either.
+Beside it    the same call with three holds of budgets, against the one without: both cost two commits.
 Repeat       python -m benchmarks.governed_call [--quick]
 """
 
@@ -62,7 +63,10 @@ def _measure(ours: Driver, theirs: dict[str, Driver], *, rounds: int, seconds: f
 
 def _conclude(windows: dict[str, list[Window]]) -> None:
     mine = {name: found for name, found in windows.items() if name.startswith("Assent")}
-    for yardstick in (name for name in windows if name not in mine):
+    holding, plain = mine.pop("Assent, holding"), mine["Assent, remembered"]
+    times = ratio(holding, plain, lambda window: window.rate)
+    result("Assent, with three holds, against without", times, at_least=None)
+    for yardstick in (name for name in windows if not name.startswith("Assent")):
         for name, found in mine.items():
             times = ratio(found, windows[yardstick], lambda window: window.rate)
             result(f"{name}, against {yardstick}", times, at_least=None if BODY in yardstick else 10)

@@ -1,9 +1,9 @@
 """A node of Assent under load, as a driver (`serving`): the whole path of a call, whose effect is to do nothing.
 
-Every call is checked against its contract, decided by a policy of 20 rules (the starter policy and nine more, eight of
-which are asked about this operation), accepted, granted (minted, sealed, verified, used up), dispatched to a lane that
-does nothing, settled and logged. Two forms: `fresh`, where no two calls look alike to the rules, so each is judged by
-Cedar; and `remembered`, where the engine has seen the like.
+Every call is checked against its contract, decided by a policy of 20 rules or more (the starter policy and nine, eight
+of which are asked about this operation), accepted, granted (minted, sealed, verified, used up), dispatched to a lane
+that does nothing, settled and logged. Three forms: `fresh`, where no two calls look alike to the rules, so each is
+judged by Cedar; `remembered`, where the engine has seen the like; and `holding`, the same with three holds of budgets.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from assent.execution.orders import FileOrder, Order
 from assent.execution.outcomes import Ending, Evidence, Outcome
 from assent.execution.ports import OnEvent, Steering
 from assent.execution.steering import Capabilities
+from assent.ledger.budgets import Hold, Unit
+from assent.ledger.budgets import Window as Per
 from assent.ledger.contracts import Argument, EffectClass, Idempotency, OperationContract, contract_digest
 from assent.ledger.effects import EffectState
 from assent.ledger.intents import Intent, intent_bytes
@@ -37,7 +39,11 @@ from benchmarks.windows import Window, by_tasks
 
 TENANT = tenant("bench")
 INTENT_BYTES, VALUE_BYTES = 470, 140
-RULES = 20
+RULES_MIN = 20
+HOLDS = tuple(
+    Hold(scope=scope, unit=Unit.TOKENS, window=per, amount=4_000, limit=10**15)
+    for scope, per in (("tenant", Per.MONTH), ("agent:bench", Per.DAY), ("run:r", Per.ALL))
+)
 AGENT, PERSON = "agent:bench", "person:bench"
 _OUTCOME = {"text": "y" * (VALUE_BYTES - len('{"text":""}'))}
 _numbers = itertools.count(1)
@@ -122,21 +128,23 @@ async def _main(folder: Path) -> None:
     )
     async with open_node(blueprint, lanes={FileOrder: NoopLane()}) as node:
         activated = await node.policies.activate(TENANT, policy(), by=PERSON)
-        assert len(activated.report.rules) == RULES, f"the policy has {len(activated.report.rules)} rules"
+        rules = len(activated.report.rules)
+        assert rules >= RULES_MIN, f"the policy has only {rules} rules"
         text = _padding()
         loop = asyncio.get_running_loop()
 
-        def form(path: str) -> Form:
+        def form(path: str, holds: tuple[Hold, ...] = ()) -> Form:
             def window(callers: int, seconds: float) -> Window:
-                load = by_tasks(lambda: _call(node, path, text), callers=callers, seconds=seconds)
+                load = by_tasks(lambda: _call(node, path, text, holds), callers=callers, seconds=seconds)
                 return asyncio.run_coroutine_threadsafe(load, loop).result()
 
             return window
 
         about = (
-            f"Assent {assent.__version__}, {RULES} rules, intents of {INTENT_BYTES} and values of {VALUE_BYTES} bytes"
+            f"Assent {assent.__version__}, {rules} rules, intents of {INTENT_BYTES} and values of {VALUE_BYTES} bytes"
         )
         forms = {"fresh": form("work/{:08}"), "remembered": form("work/00000000")}
+        forms |= {"holding": form("work/00000000", HOLDS)}
         await asyncio.to_thread(serve, forms, about=about, settled=lambda: _settled(folder / "data" / DATABASE_NAME))
 
 
@@ -146,7 +154,7 @@ def policy() -> str:
     return starter + Path(__file__).with_name("governed_policy.cedar").read_text(encoding="utf-8")
 
 
-async def _call(node: Node, path: str, text: str) -> None:
+async def _call(node: Node, path: str, text: str, holds: tuple[Hold, ...]) -> None:
     number = next(_numbers)
     answer = await node.gate.perform(
         Wish(
@@ -156,6 +164,7 @@ async def _call(node: Node, path: str, text: str) -> None:
             principal=AGENT,
             on_behalf_of=(PERSON,),
             key=f"call-{number}",
+            holds=holds,
         )
     )
     if answer.effect.state is not EffectState.SUCCEEDED:

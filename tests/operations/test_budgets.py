@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,22 @@ def test_nothing_counts_when_the_caller_gives_up_before_it_heard_of_the_dispatch
         effect = await bench.store.effect_by_key(ACME, "k")
         assert str(effect.state) == "cancelled"
         assert set((await counted(bench)).values()) == {(0, 0)}
+
+    here.run(body)
+
+
+def test_call_with_holds_costs_two_commits_like_any_other(tmp_path, monkeypatch):
+    limits = (limit(10**6), limit(10**9, Unit.MICROS, "agent:writer"), limit(10**6, Unit.CALLS, "person:ann"))
+    here = scene(tmp_path, *limits, steps=(Reply(value={"used": 3}),))
+
+    async def body(bench: Bench) -> None:
+        commits = itertools.count()
+        writer: Any = bench.ledger._database._writer
+        real = writer._committed
+        monkeypatch.setattr(writer, "_committed", lambda: (next(commits), real()))
+        answer = await ask(bench, 4)
+        assert next(commits) == 2
+        assert len((await bench.store.history(ACME, answer.effect))[0].body["holds"]) == 3
 
     here.run(body)
 

@@ -13,6 +13,7 @@ from assent.ledger.budgets import (
     Budget,
     Hold,
     Shortage,
+    Standing,
     Unit,
     Window,
     dismissed,
@@ -20,32 +21,23 @@ from assent.ledger.budgets import (
     shortage,
     spent_when_judged,
     spent_when_settled,
+    standing,
     stopped,
     taken,
-    window_start_ms,
 )
 from assent.ledger.effects import EffectState
 from assent.ledger.entries import Entry
 from assent.primitives.ids import EffectId
 
 Key: TypeAlias = tuple[str, Unit, Window, int]
-_HoldKey: TypeAlias = tuple[str, str, Unit, Window]
-
-
-class FoldedHold(msgspec.Struct, frozen=True, kw_only=True):
-    """What the entries read so far say about one hold that stands; the same fields as its row."""
-
-    since_ms: int
-    amount: int
 
 
 class BudgetFold:
-    """Folds a tenant's entries, in order, into budgets and the holds that stand."""
+    """Folds a tenant's entries, in order, into budgets and, by effect, the holds that stand."""
 
     def __init__(self) -> None:
         self.budgets: dict[Key, Budget] = {}
-        self.holds: dict[_HoldKey, FoldedHold] = {}
-        self._of: dict[str, list[_HoldKey]] = {}
+        self.holds: dict[str, tuple[Standing, ...]] = {}
 
     def add(self, entry: Entry) -> str:
         """Take in one entry. Returns what is wrong with it, or an empty string."""
@@ -56,37 +48,27 @@ class BudgetFold:
             self._stop(body["effect"], msgspec.convert(body["budget"], Shortage))
         elif entry.type == "budget.dismissed":
             self._dismiss(body)
-        elif body.get("effect") in self._of and entry.type in ("effect.settled", "effect.judged"):
+        elif body.get("effect") in self.holds and entry.type in ("effect.settled", "effect.judged"):
             self._end(entry)
         return ""
 
     def _take(self, effect: str, holds: list[Hold], at_ms: int) -> str:
         wrong = ""
-        for hold in holds:
-            key = (hold.scope, hold.unit, hold.window, window_start_ms(hold.window, at_ms))
+        self.holds[effect] = tuple(standing(hold, at_ms) for hold in holds)
+        for hold, stands in zip(holds, self.holds[effect], strict=True):
+            key = _key(stands)
             budget = self._budget(key)
             if shortage(budget, hold) is not None:
                 wrong = f"it holds more of `{hold.scope}` than its limit left room for"
             self.budgets[key] = taken(budget, hold)
-            held = (effect, hold.scope, hold.unit, hold.window)
-            self.holds[held] = FoldedHold(since_ms=key[3], amount=hold.amount)
-            self._of.setdefault(effect, []).append(held)
         return wrong
 
     def _end(self, entry: Entry) -> None:
-        effect = entry.body["effect"]
-        standing = []
-        for held in self._of.pop(effect):
-            hold = self.holds[held]
-            spent = _spent(entry, held[2], hold.amount)
-            if spent is None:
-                standing.append(held)
-                continue
-            key = (held[1], held[2], held[3], hold.since_ms)
-            self.budgets[key] = ended(self.budgets[key], amount=hold.amount, spent=spent)
-            del self.holds[held]
-        if standing:
-            self._of[effect] = standing
+        if entry.body["state"] == EffectState.UNKNOWN:
+            return
+        for hold in self.holds.pop(entry.body["effect"]):
+            key = _key(hold)
+            self.budgets[key] = ended(self.budgets[key], amount=hold.amount, spent=_spent(entry, hold))
 
     def _stop(self, effect: str, why: Shortage) -> None:
         key = (why.scope, why.unit, why.window, why.since_ms)
@@ -102,10 +84,14 @@ class BudgetFold:
         return self.budgets.get(key) or Budget(scope=scope, unit=unit, window=window, since_ms=since_ms)
 
 
-def _spent(entry: Entry, unit: Unit, amount: int) -> int | None:
-    """How much of a hold of `amount` counts as spent by what an entry says."""
-    body, state = entry.body, EffectState(entry.body["state"])
+def _key(hold: Standing) -> Key:
+    return hold.scope, hold.unit, hold.window, hold.since_ms
+
+
+def _spent(entry: Entry, hold: Standing) -> int:
+    """How much of a hold counts as spent by what an entry says."""
+    body = entry.body
     if entry.type == "effect.judged":
-        return spent_when_judged(amount=amount, state=state)
+        return spent_when_judged(amount=hold.amount, state=EffectState(body["state"]))
     used = body.get("used") or {}
-    return spent_when_settled(amount=amount, used=used.get(unit), attempt=body["attempt"], state=state)
+    return spent_when_settled(amount=hold.amount, used=used.get(hold.unit), attempt=body["attempt"])

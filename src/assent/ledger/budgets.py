@@ -17,8 +17,8 @@ of the month in UTC, by the clock of the database. Everything is a whole number:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 
@@ -62,6 +62,16 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     limit: int
 
 
+class Standing(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A hold that was taken and is not replaced yet, of the window that began at `since_ms`."""
+
+    scope: str
+    unit: Unit
+    window: Window
+    since_ms: int
+    amount: int
+
+
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """How much of one limit is gone in the window that began at `since_ms`.
 
@@ -79,6 +89,10 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     stops: int = 0
     stopped: str = ""
     asked: int = 0
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(tuple[Standing, ...])
 
 
 class Shortage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -142,6 +156,21 @@ def shortage(budget: Budget, hold: Hold) -> Shortage | None:
     )  # fmt: skip
 
 
+def standing(hold: Hold, at_ms: int) -> Standing:
+    """The hold once it is taken at a moment."""
+    return Standing(hold.scope, hold.unit, hold.window, window_start_ms(hold.window, at_ms), hold.amount)
+
+
+def standing_text(holds: Sequence[Standing]) -> str:
+    """Holds as they are stored beside their effect."""
+    return _encoder.encode(holds).decode()
+
+
+def read_standing(text: str) -> tuple[Standing, ...]:
+    """Holds from what is stored. Raises msgspec.MsgspecError."""
+    return _decoder.decode(text)
+
+
 def taken(budget: Budget, hold: Hold) -> Budget:
     """The budget once `hold` is taken."""
     return msgspec.structs.replace(budget, limit=hold.limit, held=budget.held + hold.amount)
@@ -162,21 +191,17 @@ def dismissed(budget: Budget) -> Budget:
     return msgspec.structs.replace(budget, stops=0, stopped="", asked=0)
 
 
-def spent_when_settled(*, amount: int, used: Any, attempt: int, state: EffectState) -> int | None:  # noqa: ANN401
-    """How much of a hold counts as spent once the attempt is settled as `state`; None: the hold stands.
+def spent_when_settled(*, amount: int, used: object, attempt: int) -> int:
+    """How much of a hold counts as spent once the attempt is settled, as anything but unknown: then the hold stands.
 
     `used` is what was told of its unit (None: nothing was). An attempt after the first was sent again because nobody
     heard of the one before, which may have used all that was held.
     """
-    if state is EffectState.UNKNOWN:
-        return None
     if type(used) is not int or used < 0:
         return amount
     return used if attempt <= 1 else max(amount, used)
 
 
-def spent_when_judged(*, amount: int, state: EffectState) -> int | None:
-    """How much of a hold counts as spent once an unknown effect was judged to be `state`; None: the hold stands."""
-    if state is EffectState.UNKNOWN:
-        return None
+def spent_when_judged(*, amount: int, state: EffectState) -> int:
+    """How much of a hold counts as spent once an unknown effect was judged to be `state`."""
     return 0 if state is EffectState.FAILED else amount

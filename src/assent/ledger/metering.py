@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from functools import cache
+from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 from assent.execution.orders import Order
 from assent.execution.outcomes import Ending, Outcome
@@ -74,7 +75,7 @@ def meter_of(operation: Operation, holds: Iterable[Hold]) -> Meter:
     units = frozenset(hold.unit for hold in holds)
     if not units:
         return NO_METER
-    return Meter(units, operation.usage) if isinstance(operation, Meters) else Meter(units)
+    return Meter(units, operation.usage) if _meters(operation) else Meter(units)
 
 
 def estimate_of(operation: Operation, arguments: dict[str, Any], place: Place, order: Order) -> dict[str, int | None]:
@@ -83,10 +84,21 @@ def estimate_of(operation: Operation, arguments: dict[str, Any], place: Place, o
     Raises:
         Malformed: the operation cannot estimate these arguments, or estimates what is no amount.
     """
-    said: Mapping[str, int | None] = operation.estimate(arguments, place) if isinstance(operation, Meters) else {}
+    said: Mapping[str, int | None] = operation.estimate(arguments, place) if _meters(operation) else {}
     if any(type(one) is not int or not 0 <= one <= AMOUNT_MAX for one in said.values() if one is not None):
         raise Malformed("budget_malformed", f"`{operation.contract.name}` estimates what is no amount")
     return {Unit.CALLS.value: 1, Unit.WALL_MS.value: order.limits.wall_ms, **said}
+
+
+def _meters(operation: object) -> TypeGuard[Meters]:
+    kind: type = type(operation)
+    return _is_metered(kind)
+
+
+@cache
+def _is_metered(kind: type) -> bool:
+    """Asked at every call, and slow to find out: each class of operations is looked at once."""
+    return issubclass(kind, Meters)
 
 
 def _wall_ms(outcome: Outcome) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
@@ -97,9 +98,15 @@ Reading = Callable[[Outcome], Outcome]
 
 def reading_of(operation: Operation) -> Reading:
     """How outcomes of `operation` are read before they are settled."""
-    if not isinstance(operation, Reads | Explains):
+    if not _judges(type(operation)):
         return as_it_is
     return lambda outcome: _read(operation, outcome)
+
+
+@cache
+def _judges(kind: type) -> bool:
+    """Asked at every call, and slow to find out: each class of operations is looked at once."""
+    return issubclass(kind, Reads | Explains)
 
 
 def as_it_is(outcome: Outcome) -> Outcome:

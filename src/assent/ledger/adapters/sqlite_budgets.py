@@ -16,20 +16,24 @@ from typing import TypeAlias
 from assent.ledger.adapters.sqlite_log import LogBook
 from assent.ledger.budgets import (
     Budget,
-    Hold,
     Shortage,
+    Standing,
     Unit,
     Window,
     dismissed,
     ended,
+    read_standing,
     shortage,
     spent_when_judged,
     spent_when_settled,
+    standing,
+    standing_text,
     stopped,
     taken,
     window_start_ms,
 )
 from assent.ledger.commands import Accept, DismissStop, Dispatch, Judge, Settle
+from assent.ledger.effects import EffectState
 from assent.ledger.entries import draft
 from assent.primitives.errors import InvariantBroken, NotFound
 from assent.primitives.ids import EffectId, TenantId
@@ -46,11 +50,8 @@ _BUDGETS = ManyRows(
     " spent = excluded.spent, held = excluded.held, stops = excluded.stops, stopped = excluded.stopped,"
     " asked = excluded.asked",
 )
-_HOLDS = ManyRows(
-    before="INSERT INTO budget_holds (tenant, effect, scope, unit, per, since_ms, amount) VALUES", columns=7
-)
-_HELD = "SELECT scope, unit, per, since_ms, amount FROM budget_holds WHERE tenant = ? AND effect = ?"
-_RELEASE = "DELETE FROM budget_holds WHERE tenant = ? AND effect = ?"
+_HOLDS = ManyRows(before="INSERT INTO budget_holds (tenant, effect, holds) VALUES", columns=3)
+_TAKE_OUT = "DELETE FROM budget_holds WHERE tenant = ? AND effect = ? RETURNING holds"
 
 
 class Budgets:
@@ -62,16 +63,18 @@ class Budgets:
     def short(self, connection: sqlite3.Connection, commands: Sequence[Accept | Dispatch]) -> Shortage | None:
         """Take every hold of `commands`, in their order; or none at all, and say what the first one lacks."""
         page = _Page(connection)
-        rows: list[Sequence[object]] = []
+        rows: list[tuple[str, str, str]] = []
         for command in commands:
-            for hold in command.holds:
-                key = self._key(command.tenant, hold)
+            held = [standing(hold, self._book.now_ms) for hold in command.holds]
+            for hold, stands in zip(command.holds, held, strict=True):
+                key = _key(command.tenant, stands)
                 budget = page.budget(key)
                 lacking = shortage(budget, hold)
                 if lacking is not None:
                     return lacking
                 page.turn(key, taken(budget, hold))
-                rows.append((command.tenant, command.effect, *key[1:], hold.amount))
+            if held:
+                rows.append((command.tenant, command.effect, standing_text(held)))
         page.write()
         _HOLDS.run(connection, rows)
         return None
@@ -84,24 +87,26 @@ class Budgets:
         page.write()
 
     def settle(self, connection: sqlite3.Connection, commands: Iterable[Settle]) -> None:
-        """Replace what settled attempts held by what they used."""
+        """Replace what settled attempts held by what they used; what became unknown goes on holding."""
         if connection.execute("SELECT 1 FROM budget_holds LIMIT 1").fetchone() is None:
             return
         page = _Page(connection)
         for command in commands:
+            if command.state is EffectState.UNKNOWN:
+                continue
             used = command.used or {}
-            for key, amount in page.held(command.tenant, command.effect):
-                spent = spent_when_settled(
-                    amount=amount, used=used.get(key[2]), attempt=command.attempt, state=command.state
-                )
-                page.end(key, command.effect, amount, spent)
+            for one in _taken_out(connection, command.tenant, command.effect):
+                told, attempt = used.get(one.unit), command.attempt
+                page.end(command.tenant, one, spent_when_settled(amount=one.amount, used=told, attempt=attempt))
         page.write()
 
     def judge(self, connection: sqlite3.Connection, command: Judge) -> None:
         """Spend or release what an unknown effect held, by how it was judged."""
+        if command.state is EffectState.UNKNOWN:
+            return
         page = _Page(connection)
-        for key, amount in page.held(command.tenant, command.effect):
-            page.end(key, command.effect, amount, spent_when_judged(amount=amount, state=command.state))
+        for one in _taken_out(connection, command.tenant, command.effect):
+            page.end(command.tenant, one, spent_when_judged(amount=one.amount, state=command.state))
         page.write()
 
     def dismiss(self, connection: sqlite3.Connection, command: DismissStop) -> int:
@@ -121,9 +126,6 @@ class Budgets:
             command.tenant, draft("budget.dismissed", {"stopped": command.effect, "by": command.by})
         )
 
-    def _key(self, tenant: TenantId, hold: Hold) -> Key:
-        return tenant, hold.scope, hold.unit, hold.window, window_start_ms(hold.window, self._book.now_ms)
-
 
 class _Page:
     """Budgets as they will stand: each is read once, changed in memory, and written once."""
@@ -131,7 +133,6 @@ class _Page:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._budgets: dict[Key, Budget] = {}
-        self._ended: dict[tuple[TenantId, EffectId], None] = {}
 
     def budget(self, key: Key) -> Budget:
         """The budget under `key`; an empty one when nothing was ever held in it."""
@@ -144,32 +145,21 @@ class _Page:
         _, scope, unit, window, since_ms = key
         return Budget(scope=scope, unit=unit, window=window, since_ms=since_ms)
 
-    def held(self, tenant: TenantId, effect: EffectId) -> list[tuple[Key, int]]:
-        """What the effect holds."""
-        rows = self._connection.execute(_HELD, (tenant, effect)).fetchall()
-        return [
-            ((tenant, scope, Unit(unit), Window(per), since_ms), amount) for scope, unit, per, since_ms, amount in rows
-        ]
-
     def turn(self, key: Key, budget: Budget) -> None:
         """Let the budget stand so."""
         self._budgets[key] = budget
 
-    def end(self, key: Key, effect: EffectId, amount: int, spent: int | None) -> None:
-        """Replace a hold; with None it stands."""
-        if spent is None:
-            return
+    def end(self, tenant: TenantId, hold: Standing, spent: int) -> None:
+        """Replace a hold by what was spent."""
+        key = _key(tenant, hold)
         budget = self.budget(key)
-        if budget.held < amount:
-            raise InvariantBroken("budget_broken", f"`{effect}` holds more of `{key[1]}` than all calls together")
-        self.turn(key, ended(budget, amount=amount, spent=spent))
-        self._ended[key[0], effect] = None
+        if budget.held < hold.amount:
+            raise InvariantBroken("budget_broken", f"one call holds more of `{hold.scope[:60]}` than all together")
+        self.turn(key, ended(budget, amount=hold.amount, spent=spent))
 
     def write(self) -> None:
         """Write what changed."""
         _BUDGETS.run(self._connection, [_row_of(key[0], budget) for key, budget in self._budgets.items()])
-        if self._ended:
-            self._connection.executemany(_RELEASE, list(self._ended))
 
 
 def select_budgets(
@@ -189,6 +179,16 @@ def select_budgets(
     sql = f"SELECT {_COLUMNS} FROM budgets WHERE {' AND '.join(where)} ORDER BY rowid DESC LIMIT {int(limit)}"
     found = [_budget_of(row) for row in connection.execute(sql, values).fetchall()]
     return sorted(found, key=lambda one: (one.scope, one.unit, one.window))
+
+
+def _taken_out(connection: sqlite3.Connection, tenant: TenantId, effect: EffectId) -> tuple[Standing, ...]:
+    """What the effect held until now."""
+    row = connection.execute(_TAKE_OUT, (tenant, effect)).fetchone()
+    return read_standing(row[0]) if row else ()
+
+
+def _key(tenant: TenantId, hold: Standing) -> Key:
+    return tenant, hold.scope, hold.unit, hold.window, hold.since_ms
 
 
 def _budget_of(row: tuple[object, ...]) -> Budget:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from assent.ledger import verify_standalone as standalone
+from assent.ledger.budgets import standing_text
 from assent.ledger.entries import read_entry
 from assent.ledger.verification import Fault, Fold, FoldedEffect, FoldedJournal, FoldedPolicy, VerificationReport
 from assent.primitives.clock import Clock
@@ -32,12 +33,6 @@ _TABLES = (
     "budgets",
     "budget_holds",
 )
-
-# Columns, and the fields of the folded values that they hold.
-_BUDGET_COLUMNS = {
-    "most": "limit", "spent": "spent", "held": "held", "stops": "stops", "stopped": "stopped", "asked": "asked",
-}  # fmt: skip
-_HOLD_COLUMNS = {"since_ms": "since_ms", "amount": "amount"}
 
 Rows: TypeAlias = dict[Any, dict[str, Any]]
 
@@ -189,17 +184,16 @@ class _Check:
         self._compare("journal_keys", tenant, rows, keyed)
 
     def _budgets(self, tenant: TenantId, fold: Fold) -> None:
-        for table, keys, columns, folded in (
-            ("budgets", ("scope", "unit", "per", "since_ms"), _BUDGET_COLUMNS, fold.budgets.budgets),
-            ("budget_holds", ("effect", "scope", "unit", "per"), _HOLD_COLUMNS, fold.budgets.holds),
-        ):
-            said: Rows = {key: {c: getattr(one, f) for c, f in columns.items()} for key, one in folded.items()}
-            sql = f"SELECT {', '.join((*keys, *columns))} FROM {table} WHERE tenant = ?"  # noqa: S608 (names of ours)
-            rows: Rows = {
-                row[: len(keys)]: dict(zip(columns, row[len(keys) :], strict=True))
-                for row in self._connection.execute(sql, (tenant,))
-            }
-            self._compare(table, tenant, rows, said)
+        columns = ("most", "spent", "held", "stops", "stopped", "asked")
+        said: Rows = {
+            key: dict(zip(columns, (b.limit, b.spent, b.held, b.stops, b.stopped, b.asked), strict=True))
+            for key, b in fold.budgets.budgets.items()
+        }
+        sql = f"SELECT scope, unit, per, since_ms, {', '.join(columns)} FROM budgets WHERE tenant = ?"  # noqa: S608 (ours)
+        found = self._connection.execute(sql, (tenant,))
+        self._compare("budgets", tenant, {row[:4]: dict(zip(columns, row[4:], strict=True)) for row in found}, said)
+        held: Rows = {effect: {"holds": standing_text(holds)} for effect, holds in fold.budgets.holds.items()}
+        self._compare("budget_holds", tenant, self._read("budget_holds", "effect", ("holds",), tenant), held)
 
     def _contents(self, tenant: TenantId) -> None:
         for name, data in self._connection.execute("SELECT digest, data FROM contents WHERE tenant = ?", (tenant,)):

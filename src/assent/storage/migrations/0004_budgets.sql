@@ -16,14 +16,11 @@ CREATE TABLE budgets (
 );
 CREATE INDEX budgets_stopped ON budgets (tenant) WHERE stops > 0;
 
--- What effects hold that are not settled yet; `held` above is the sum.
+-- What effects hold that are not settled yet, as JSON `[[scope, unit, per, since_ms, amount], …]`: it is taken whole and
+-- ended whole, so it is one row. `held` above is the sum.
 CREATE TABLE budget_holds (
-    tenant   TEXT    NOT NULL,
-    effect   TEXT    NOT NULL,
-    scope    TEXT    NOT NULL,
-    unit     TEXT    NOT NULL,
-    per      TEXT    NOT NULL,
-    since_ms INTEGER NOT NULL,
-    amount   INTEGER NOT NULL,
-    PRIMARY KEY (tenant, effect, scope, unit, per)
+    tenant TEXT NOT NULL,
+    effect TEXT NOT NULL,
+    holds  TEXT NOT NULL,
+    PRIMARY KEY (tenant, effect)
 );
