@@ -254,7 +254,8 @@ class Driver:
             )  # fmt: skip
 
     async def _settle(self, story: Story, step: steps.Settle, tell: OnRunEvent) -> None:
-        """See how an open effect stands by now; carry out what was approved, ask again what may be asked again."""
+        """See how an open effect stands by now; carry out what was approved, look at what is unknown, and where a look
+        does not tell, wait for a person."""
         open_ = step.attempt.effect if step.attempt else step.call.effect if step.call else None
         assert open_ is not None, "there is something to settle"
         effect = await self._must_find(story.journal.tenant, open_)
@@ -262,14 +263,11 @@ class Driver:
             if effect.state is EffectState.GRANTED:
                 await self._gate.release(effect.tenant, effect.id)
             elif effect.state is EffectState.UNKNOWN:
-                await self._recovery.look(effect)
-            elif effect.state is EffectState.DISPATCHED:
-                await self._held_elsewhere(story, effect, tell)
+                effect = await self._recovery.look(effect)
         await self._read(story, effect)
-
-    async def _held_elsewhere(self, story: Story, effect: Effect, tell: OnRunEvent) -> None:
-        """It was dispatched by a node that may be gone; if it is not, it is waited for."""
-        if not await self._recovery.fence_out_the_dead():
+        if effect.state is EffectState.DISPATCHED and not await self._recovery.fence_out_the_dead():
+            await self._wait(story, steps.Wait(reason="unknown", of=effect.id), tell)  # somebody who lives has it
+        if effect.state is EffectState.UNKNOWN:
             await self._wait(story, steps.Wait(reason="unknown", of=effect.id), tell)
 
     async def _see_to(self, story: Story, step: steps.Attend, tell: OnRunEvent) -> None:

@@ -212,10 +212,8 @@ def _still_open(story: Story, turn: int, place: int, call: Call) -> Settle | Att
     """What is left to do about a call on record, or None when the model can be told what came of it."""
     effect = call.effect
     match effect.state:
-        case EffectState.GRANTED | EffectState.DISPATCHED:
+        case EffectState.GRANTED | EffectState.DISPATCHED | EffectState.UNKNOWN:
             return Settle(call=call)
-        case EffectState.UNKNOWN:
-            return Wait(reason="unknown", of=effect.id)
         case EffectState.IN_REVIEW:
             return Wait(reason="review", of=effect.review)
         case EffectState.SUCCEEDED if effect.operation == ASK and answered(story, call) is None:

@@ -54,6 +54,8 @@ def view(story: Story) -> RunView:
     journal, usage, end = story.journal, story.usage, story.ended
     step = steps.next_step(story) if RunState(journal.state) is RunState.WAITING else None
     waits = f"{step.reason} {step.of}" if isinstance(step, steps.Wait) else ""
+    if isinstance(step, steps.Settle) and step.call:
+        waits = f"unknown {step.call.effect.id}"
     task = "".join(part.text for part in story.begun.task.parts if isinstance(part, Text))
     return RunView(
         id=journal.id, agent=story.begun.agent.name, state=journal.state, session=story.begun.session,
