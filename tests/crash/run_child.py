@@ -47,10 +47,11 @@ def dies(*, before: bool, at: int) -> None:
         nonlocal left
         counts = isinstance(command, COMMITS)
         left -= counts
-        if counts and left == 0 and before:
+        last = counts and left == 0
+        if last and before:
             die()
         result = await apply(self, command)
-        if counts and left == 0:
+        if last:
             die()
         return result
 

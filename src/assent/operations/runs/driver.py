@@ -233,7 +233,9 @@ class Driver:
         offer = story.begun.offer_of(tool)
         operation, arguments = offer.operation, offer.arguments_of(call.arguments)
         tell(Proposal(run=run, turn=turn, place=place, tool=tool, operation=operation, arguments=call.arguments))
-        answer = await self._gate.perform(self._wish(story, operation, arguments, key_of_call(run, turn, place)))
+        attempt = story.tries.get((turn, place), -1) + 1
+        key = key_of_call(run, turn, place, attempt)
+        answer = await self._gate.perform(self._wish(story, operation, arguments, key))
         await self._read(story, answer.effect)
         decision, record = answer.decision, story.calls[turn, place]
         if decision is not None:

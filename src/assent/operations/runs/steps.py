@@ -26,6 +26,9 @@ REPAIRS_MAX = 2
 """How often in a row an answer may be unusable, or hold nothing but proposals that nobody can ask for."""
 ROUNDS_MAX = 3
 """How often the whole chain of models is tried before the run waits for better times."""
+AGAIN_MAX = 10
+"""How often a call is asked for again that was lost with its node and surely did not happen."""
+NOT_DONE = frozenset({"not_happened", "attested"})
 SAME_MAX = 3
 """How often the very same call may come to the very same result."""
 BACKOFF_MS = (2_000, 10_000)
@@ -191,7 +194,7 @@ def _limit(story: Story, turn: int) -> Step | None:
 def _proposed(story: Story, turn: int, meaning: Proposed) -> Step:
     """First what is not on record yet, then what is still open, then what is waited for; then the next turn."""
     calls = [(place, call, story.calls.get((turn, place))) for place, call in meaning.calls]
-    new = tuple((place, call) for place, call, record in calls if record is None)
+    new = tuple((place, call) for place, call, record in calls if record is None or _once_more(story, turn, place))
     if new:
         return Perform(turn=turn, calls=new)
     open_ = [step for place, _, record in calls if record and (step := _still_open(story, turn, place, record))]
@@ -202,6 +205,13 @@ def _proposed(story: Story, turn: int, meaning: Proposed) -> Step:
     if not meaning.calls and _repairs(story) > REPAIRS_MAX:
         return _failed(FailureKind.TOOL_MISMATCH, meaning.faults[0][2])
     return _next_turn(story)
+
+
+def _once_more(story: Story, turn: int, place: int) -> bool:
+    """Whether a call has to be asked for again: its node died, and it is known that it did not happen."""
+    call = story.calls[turn, place]
+    lost = call.effect.state is EffectState.FAILED and call.effect.code in NOT_DONE
+    return lost and story.tries.get((turn, place), 0) < AGAIN_MAX
 
 
 _PATIENCE: dict[type, int] = {Settle: 0, Attend: 1, Wait: 2}

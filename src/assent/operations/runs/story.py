@@ -59,6 +59,8 @@ class Story(msgspec.Struct, kw_only=True):
     begun: Started
     attempts: dict[int, list[Attempt]] = {}
     calls: dict[tuple[int, int], Call] = {}
+    tries: dict[tuple[int, int], int] = {}
+    """How often a call was asked for again, because it surely had not happened."""
     heard: list[Heard] = []
     compacted: Compacted | None = None
     ended: Ended | None = None
@@ -75,6 +77,9 @@ class Story(msgspec.Struct, kw_only=True):
         turn, call, attempt = place
         outcome = outcome_of(history)
         if call is not None:
+            if attempt < self.tries.get((turn, call), 0):
+                return  # it was asked for again since
+            self.tries[turn, call] = attempt
             self.calls[turn, call] = _call(effect, outcome, history)
             return
         attempts = self.attempts.setdefault(turn, [])
@@ -155,9 +160,9 @@ def key_of_attempt(run: str, turn: int, attempt: int) -> str:
     return f"{run}/{turn}~{attempt}" if attempt else f"{run}/{turn}"
 
 
-def key_of_call(run: str, turn: int, place: int) -> str:
+def key_of_call(run: str, turn: int, place: int, attempt: int = 0) -> str:
     """The idempotency key of a proposed call."""
-    return f"{run}/{turn}/{place}"
+    return f"{run}/{turn}/{place}~{attempt}" if attempt else f"{run}/{turn}/{place}"
 
 
 def place_of(key: str, run: str) -> tuple[int, int | None, int] | None:
@@ -166,10 +171,9 @@ def place_of(key: str, run: str) -> tuple[int, int | None, int] | None:
     head, slash, rest = key.partition("/")
     if head != run or not slash:
         return None
-    turn, _, place = rest.partition("/")
-    turn, _, attempt = turn.partition("~")
-    numbers = [turn, place or "0", attempt or "0"]
-    if not all(one.isdecimal() for one in numbers):
+    step, _, attempt = rest.partition("~")
+    turn, _, place = step.partition("/")
+    if not all(one.isdecimal() for one in (turn, place or "0", attempt or "0")):
         return None
     return int(turn), int(place) if place else None, int(attempt or 0)
 

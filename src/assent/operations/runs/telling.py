@@ -25,6 +25,8 @@ def told(
 ) -> tuple[str, bool]:
     """The words for what came of a call with these `arguments`, and whether it is to be taken as failed."""
     match effect.state:
+        case EffectState.SUCCEEDED if outcome is None:
+            return "it happened; what came of it was lost when the machine stopped", False
         case EffectState.SUCCEEDED:
             return bounded(shown(effect.operation, arguments or {}, outcome.value if outcome else {})), False
         case EffectState.FAILED:
