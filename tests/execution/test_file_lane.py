@@ -27,13 +27,13 @@ from assent.execution.adapters.files import FileLane
 from assent.execution.adapters.files import beneath as beneath_module
 from assent.execution.adapters.files.beneath import Beneath, best_mechanism
 from assent.execution.attestations import ConfinementClass
-from assent.execution.orders import Edit, FileOrder, HttpOrder, Limits
+from assent.execution.orders import Edit, FileOrder, HttpOrder, Limits, Search
 from assent.execution.outcomes import Outcome
 from assent.execution.paths import parts_of
 from assent.primitives.digests import digest
 from assent.primitives.errors import InvariantBroken, Malformed
 
-VERBS = ("read", "write", "append", "edit", "delete", "list", "stat", "make_folder")
+VERBS = ("read", "write", "append", "edit", "delete", "list", "search", "stat", "make_folder")
 
 
 class RealClock:
@@ -93,6 +93,7 @@ def order(verb: Any, place: Path, path: str, content: bytes = b"", *, recursive:
         content=content,
         recursive=recursive,
         edit=Edit(old=b"old") if verb == "edit" else None,
+        search=Search(pattern="secret") if verb == "search" else None,
         limits=Limits(**limits),
     )
 

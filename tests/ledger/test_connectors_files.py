@@ -12,6 +12,7 @@ from assent.execution.obligations import Obligations, breach
 from assent.execution.orders import FileOrder, Limits, Lines
 from assent.ledger.connectors import files
 from assent.ledger.connectors.edits import EDIT
+from assent.ledger.connectors.searches import SEARCH
 from assent.ledger.contracts import EffectClass, Idempotency
 from assent.ledger.operations import Facts, Judgement, Place
 from assent.primitives.digests import digest
@@ -55,7 +56,7 @@ def test_file_contract_declares_its_effect_when_read(operation, effect, idempote
 
 def test_files_covers_every_verb_of_the_lane_once():
     verbs = msgspec.json.schema(FileOrder)["$defs"]["FileOrder"]["properties"]["verb"]["enum"]
-    names = [op.contract.name for op in (*files.FILES, EDIT)]
+    names = [op.contract.name for op in (*files.FILES, EDIT, SEARCH)]
     assert sorted(names) == sorted(f"files.{verb}" for verb in verbs)
 
 

@@ -40,15 +40,16 @@ async def house(
     others: Sequence[Any] = (),
     limits: tuple[Limit, ...] = (),
 ) -> AsyncIterator[Node]:
-    """A node on `folder`; the endpoint `play` says `lines`, `others` are further operations."""
+    """A node on `folder`; the endpoint `play` says `lines`, `others` are further operations, or stand in for one."""
     (folder / "workspace").mkdir(exist_ok=True)
+    swapped = {one.contract.name for one in others}
     play = ScriptedModel("play", Script(lines=tuple(lines)))
     blueprint = Blueprint(
         data=folder / "data",
         workspace=folder / "workspace",
         tenants=(TENANT,),
         principals=(KnownPrincipal(name=ANN),),
-        operations=(*STANDARD, play, *others),
+        operations=(*(one for one in STANDARD if one.contract.name not in swapped), play, *others),
         agents=agents,
         limits=limits,
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,18 @@ import msgspec
 import pytest
 
 from assent.bootstrap.offering import STANDARD, spellings_here
+from assent.ledger.connectors.searches import FilesSearch
 from assent.ledger.contracts import read_arguments
 from assent.operations.runs.events import CallEnded, Proposal, RunEvent
 from assent.operations.spellings import SPELLINGS, spelled
+from assent.operations.timelines import outcome_of
 from assent.operations.toolbox import BOX, SPELLED, Offer, offers_of
+from assent.operations.web_search import SearchEndpoint, WebSearch
 from assent.primitives.errors import InvariantBroken, Malformed
 from tests.operations.agents_house import TENANT, agent, answered, house, line
 
-CONTRACTS = {one.contract.name: one.contract for one in STANDARD}
+SEARCH = WebSearch(SearchEndpoint(url="https://example.org/?q={query}"))
+CONTRACTS = {one.contract.name: one.contract for one in (*STANDARD, SEARCH)}
 
 
 @pytest.mark.parametrize(
@@ -104,6 +110,48 @@ def test_bash_runs_one_command_and_what_it_cannot_take_is_told_and_not_asked_for
             assert [one.tool for one in events if isinstance(one, Proposal)].count("bash") == 1
             story = await node.runs.story(TENANT, seen.id)
             assert story.calls[1, 0].arguments["argv"] == ["bash", "-c", "echo one; echo two >&2 | cat; exit 3"]
+
+    asyncio.run(body())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["own", "ripgrep"])
+def test_search_is_told_as_lines_of_files_by_either_engine(engine: str, tmp_path: Path) -> None:
+    """ripgrep in its sandbox, with the workspace read-only: it stands in the workspace, since no system has it for
+    certain."""
+    place = tmp_path / "workspace"
+    (place / "src").mkdir(parents=True)
+    (place / "src" / "a.py").write_text("one\ndef two():\n    pass\n")
+    (tmp_path / "secret").write_text("def secret")
+    (place / "out").symlink_to("..")
+    others: list[Any] = []
+    if engine == "ripgrep":
+        (place / ".tools").mkdir()
+        shutil.copy(Path(sys.executable).with_name("rg"), place / ".tools" / "rg")
+        others = [FilesSearch(ripgrep=str(place.resolve() / ".tools" / "rg"))]
+
+    async def body() -> None:
+        worker = agent("search")
+        asked: list[dict[str, Any]] = [
+            {"pattern": "^def", "context": 1},
+            {"pattern": "def", "path": "out"},
+            {"pattern": "(", "path": "src"},
+        ]
+        script = [line("", *(("search", one) for one in asked)), line("done")]
+        events: list[RunEvent] = []
+        async with house(tmp_path, worker, lines=script, others=others) as node:
+            seen = await answered(node, "look", of=worker, events=events)
+            assert seen.state == "finished"
+            told = {one.place: one.text for one in events if isinstance(one, CallEnded)}
+            assert told[0] == "src/a.py\n1- one\n2: def two():\n3-     pass"
+            assert told[1].startswith("it failed (symlink_refused)")
+            assert told[2].startswith("the call was not well-formed: the pattern cannot be used")
+            story = await node.runs.story(TENANT, seen.id)
+            effect = await node.gate._store.effect(TENANT, story.calls[1, 0].effect.id)
+            assert effect is not None
+            outcome = outcome_of(await node.gate._store.history(TENANT, effect))
+            assert outcome is not None
+            assert outcome.evidence.lane == ("process" if engine == "ripgrep" else "file")
 
     asyncio.run(body())
 

@@ -50,6 +50,7 @@ METADATA = ("169.254.169.254:80", "[fd00:ec2::254]:80", "[::ffff:169.254.169.254
 READS = (
     "files.read",
     "files.list",
+    "files.search",
     "files.stat",
     "http.get",
     "http.head",
@@ -98,6 +99,8 @@ def arguments(operation: str, target: str) -> dict[str, Any]:  # noqa: C901 (a t
     given |= {"path": "notes/a.txt"} if operation == "http.upload" else {}
     for argument in CONTRACTS[operation].arguments:
         if argument.name in ("content", "body", "old"):
+            given[argument.name] = "hello"
+        if argument.name == "pattern":
             given[argument.name] = "hello"
         if argument.name == "new":
             given[argument.name] = "goodbye"

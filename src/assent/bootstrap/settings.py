@@ -7,6 +7,7 @@
     [services]  programs that do
     [targets]   where else things may run: hosts reached by SSH, and guest nodes
     [hub]       where guest nodes come in
+    [search]    how the web and files are searched
     [web]       how hosts are reached: proxy, authorities, client certificate
     [[budgets]] how much may be used, by whom, in which time
     [defaults]  as whom `assent do` asks
@@ -27,6 +28,7 @@ import msgspec
 
 from assent.bootstrap.settings_agents import AGENT_KEYS, MODEL_KEYS, ModelSettings, read_agents, read_models
 from assent.bootstrap.settings_budgets import BUDGET_KEYS, read_budgets
+from assent.bootstrap.settings_search import SEARCH_KEYS, SearchSettings, check_tools, read_search
 from assent.bootstrap.settings_targets import ALL_KEYS, HUB_KEYS, HubSettings, TargetSettings, read_hub, read_targets
 from assent.bootstrap.settings_text import Document, near, quoted, read_document
 from assent.bootstrap.settings_web import WEB_KEYS, WebSettings, read_web
@@ -59,6 +61,7 @@ KNOWN_KEYS: dict[str, tuple[str, ...]] = {
     "models": MODEL_KEYS,
     "targets": ALL_KEYS,
     "hub": HUB_KEYS,
+    "search": SEARCH_KEYS,
     "web": WEB_KEYS,
     "budgets": BUDGET_KEYS,
     "defaults": ("as",),
@@ -83,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     act_as: str
     targets: tuple[TargetSettings, ...] = ()
     hub: HubSettings = HubSettings()
+    search: SearchSettings = SearchSettings()
     web: WebSettings = WebSettings()
     budgets: tuple[Limit, ...] = ()
     models: tuple[ModelSettings, ...] = ()
@@ -209,7 +213,7 @@ def blueprint(settings: Settings) -> Blueprint:
         hub=settings.hub,
         web=settings.web,
         limits=settings.budgets,
-        operations=offering(settings.models, ConnectorFolder(settings.connectors)),
+        operations=offering(settings.models, ConnectorFolder(settings.connectors), search=settings.search),
         agents=settings.agents,
     )
 
@@ -223,6 +227,8 @@ def _judge(document: Document, file: Path, login: str) -> Settings:
     models = read_models(document, home=file.parent)
     folders = {name: _folder(document, file.parent, name) for name in ("data", "workspace", "policy", "connectors")}
     _keep_apart(document, folders, file)
+    agents, search = read_agents(document, models=models, home=file.parent), read_search(document)
+    check_tools(document, agents, search)
     return Settings(
         file=file,
         tenant=_tenant(document),
@@ -232,10 +238,11 @@ def _judge(document: Document, file: Path, login: str) -> Settings:
         act_as=_act_as(document, principals, login),
         targets=read_targets(document, home=file.parent, workspace=folders["workspace"]),
         hub=read_hub(document),
+        search=search,
         web=read_web(document, home=file.parent, workspace=folders["workspace"]),
         budgets=read_budgets(document, declared={one.name for one in principals}),
         models=models,
-        agents=read_agents(document, models=models, home=file.parent),
+        agents=agents,
         **folders,
     )
 

@@ -136,19 +136,31 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     sha256: str = ""
 
 
+class Search(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is looked for: lines that match `pattern`, in files that fit `glob` (empty: every file). At most `limit` of
+    them, each with `context` lines before and after it. What patterns and globs there are is in `searches`."""
+
+    pattern: str
+    glob: str = ""
+    ignore_case: bool = False
+    context: int = 0
+    limit: int = 100
+
+
 class FileOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="file"):
     """One file operation beneath `workspace` (absolute, on the host). `path` is relative and never leaves it.
 
     `content` is what is written, or what stands in place of what is replaced. `lines` narrow a read.
     """
 
-    verb: Literal["read", "write", "append", "edit", "delete", "list", "stat", "make_folder"]
+    verb: Literal["read", "write", "append", "edit", "delete", "list", "search", "stat", "make_folder"]
     workspace: str
     path: str
     content: bytes = b""
     recursive: bool = False
     lines: Lines | None = None
     edit: Edit | None = None
+    search: Search | None = None
     limits: Limits = Limits()
 
 

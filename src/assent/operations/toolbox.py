@@ -23,9 +23,11 @@ BOX: Mapping[str, str] = MappingProxyType(
         "write": "files.write",
         "edit": "files.edit",
         "list": "files.list",
+        "search": "files.search",
         "bash": "shell.run",
         "python": "python.run",
         "web_fetch": "http.get",
+        "web_search": "http.search",
         "todo": "assistant.todo",
         "ask_user": "assistant.ask",
         "message": "assistant.message",
@@ -71,14 +73,24 @@ def offers_of(
         operation = BOX.get(name, name)
         contract = contracts.get(operation)
         if contract is None:
-            known = ", ".join(sorted(BOX))
-            raise Malformed(
-                "tool_unknown", f"there is no tool and no operation `{name[:80]}`", hint=f"tools in the box: {known}"
-            )
+            raise _unknown(name, contracts)
         tool = name if name in BOX else operation.replace(".", "_")
         spelling = spellings.get(tool, "") if tool in BOX else ""
         found[tool] = Offer(tool=_tool(tool, contract, spelling), operation=operation, spelling=spelling)
     return tuple(found[name] for name in sorted(found))
+
+
+def _unknown(name: str, contracts: Mapping[str, OperationContract]) -> Malformed:
+    if name in BOX:
+        return Malformed(
+            "tool_unknown",
+            f"the tool `{name}` is not there: nothing offers `{BOX[name]}` here",
+            hint="see the reference of the tools for what it needs",
+        )
+    known = ", ".join(sorted(tool for tool, operation in BOX.items() if operation in contracts))
+    return Malformed(
+        "tool_unknown", f"there is no tool and no operation `{name[:80]}`", hint=f"tools in the box: {known}"
+    )
 
 
 def _tool(name: str, contract: OperationContract, spelling: str) -> Tool:

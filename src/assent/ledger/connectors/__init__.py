@@ -14,6 +14,7 @@ from assent.ledger.connectors.files import FILES
 from assent.ledger.connectors.http import HTTP
 from assent.ledger.connectors.jsonrpc import JSONRPC
 from assent.ledger.connectors.python import PYTHON
+from assent.ledger.connectors.searches import SEARCHES
 from assent.ledger.connectors.shell import SHELL
 from assent.ledger.connectors.streams import STREAMS
 from assent.ledger.connectors.terminal import TERMINAL
@@ -24,7 +25,7 @@ from assent.primitives.errors import Conflict
 __all__ = ["BUILTIN", "catalogue"]
 
 BUILTIN: tuple[Operation, ...] = (
-    *FILES, *EDITS, *SHELL, *TERMINAL, *PYTHON, *WASM, *HTTP, *STREAMS, *JSONRPC, *DISCOVERY,
+    *FILES, *EDITS, *SEARCHES, *SHELL, *TERMINAL, *PYTHON, *WASM, *HTTP, *STREAMS, *JSONRPC, *DISCOVERY,
 )  # fmt: skip
 
 

@@ -91,6 +91,29 @@ def _near(value: dict[str, Any]) -> str:
     return f"there:  {as_json(value['there'])}\nwanted: {as_json(value.get('wanted', ''))}"
 
 
+def _found(_: Mapping[str, Any], value: dict[str, Any]) -> str:
+    """As grep tells it: the path, then its lines; `:` behind the number of one that matches, `-` of one around it."""
+    parts = []
+    for one in value["found"]:
+        lines = [f"{line['line']}{':' if line['match'] else '-'} {line['text']}" for line in one["lines"]]
+        parts.append("\n".join([one["path"], *lines]))
+    more = [] if value["complete"] else ["[there is more: narrow the path, the glob or the pattern]"]
+    return "\n\n".join([*parts, *more]) or "[nothing was found]"
+
+
+def _hits(arguments: Mapping[str, Any], value: dict[str, Any]) -> str:
+    wanted = value["results"][: arguments.get("results", 10)]
+    told = [
+        "\n".join(
+            part
+            for part in (f"{number}. {one.get('title', '')}", one["url"], one.get("date", ""), one.get("words", ""))
+            if part
+        )
+        for number, one in enumerate(wanted, 1)
+    ]
+    return "\n\n".join(told) or "[nothing was found]"
+
+
 def _program(_: Mapping[str, Any], value: dict[str, Any]) -> str:
     parts = [str(value["stdout"])]
     if value.get("stderr"):
@@ -133,5 +156,7 @@ _TELLERS: Mapping[str, Told] = MappingProxyType(
         "files.list": _listed,
         "files.write": _wrote,
         "files.edit": _edited,
+        "files.search": _found,
+        "http.search": _hits,
     }
 )

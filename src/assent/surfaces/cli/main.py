@@ -165,7 +165,7 @@ class Counter:
         from assent.bootstrap.policy_folder import contracts
 
         try:
-            operations = offering(self.place.models, self.shelf)
+            operations = offering(self.place.models, self.shelf, search=self.place.search)
         except AssentError:
             return contracts()  # there are no settings, or none that can be read: whoever needs them will say so
         self._note_broken()
@@ -177,7 +177,7 @@ class Counter:
         from assent.bootstrap.policy_folder import rehearsals
 
         self._note_broken()
-        return rehearsals(self.place, offering(self.place.models, self.shelf))
+        return rehearsals(self.place, offering(self.place.models, self.shelf, search=self.place.search))
 
     def connecting(self) -> Connecting:
         """What makes and keeps connectors."""

@@ -33,6 +33,7 @@ from assent.execution.adapters.files.opening import (
 )
 from assent.execution.adapters.files.placing import fill, put
 from assent.execution.adapters.files.reading import read
+from assent.execution.adapters.files.searching import search
 from assent.execution.adapters.files.trees import Listing, Tally, delete_tree, kind_of
 from assent.execution.orders import FileOrder
 from assent.primitives.digests import digest
@@ -160,6 +161,7 @@ VERBS: dict[str, Callable[[Beneath, Parts, FileOrder, Tally], Done]] = {
     "append": append,
     "delete": delete,
     "list": list_,
+    "search": search,
     "stat": stat_,
     "make_folder": make_folder,
 }
