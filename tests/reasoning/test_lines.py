@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assent.reasoning.lines import STRAY_BYTES_MAX, EventCutter, LineCutter
@@ -41,6 +41,7 @@ def test_events_are_the_same_at_every_cut():
     assert events(*(STREAM[at : at + 1] for at in range(len(STREAM)))) == EVENTS
 
 
+@settings(max_examples=50)
 @given(
     data=st.lists(st.sampled_from([b"a", b"\n", b"\r", b"\r\n", b"\xff"])).map(b"".join),
     cuts=st.sets(st.integers(0, 40)),

@@ -75,6 +75,11 @@ def spelled(body: dict[str, Any]) -> bytes:
         raise unspeakable("something in it cannot be written as JSON") from error
 
 
+def parameters(tool: Tool) -> dict[str, Any]:
+    """The schema of a tool's arguments. Not every provider takes an object that does not say that it has no members."""
+    return {"properties": {}, **tool.schema}
+
+
 def spoken_name(name: str, names: Names = PLAIN_NAMES) -> str:
     """The name of a call that was proposed before. A model may have made it up, and no format takes every name back."""
     return name if names.match(name) else ("_" + _UNPLAIN.sub("_", name))[:NAME_CHARACTERS_MAX]

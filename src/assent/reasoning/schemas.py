@@ -20,6 +20,14 @@ _UNENFORCED = (
     "maxItems", "uniqueItems", "minProperties", "maxProperties", "default", "examples",
 )  # fmt: skip
 
+_STRICT = frozenset(
+    {
+        "type", "properties", "required", "additionalProperties", "enum", "const", "anyOf", "items", "description",
+        "title", "$defs", "$ref", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "pattern",
+        "format", "minItems", "maxItems",
+    }
+)  # fmt: skip
+
 
 def closed(schema: Schema) -> Schema:
     """The schema with every object that names members closed to others."""
@@ -32,8 +40,9 @@ def enforced(schema: Schema) -> Schema:
 
 
 def is_strict(schema: Schema) -> bool:
-    """Whether every object in it is closed and requires each of its members."""
-    return all(map(_strict, _all(schema)))
+    """Whether a provider that is strict takes it: it is an object, each object in it is closed and requires every one
+    of its members, and nothing in it is beyond the part of JSON Schema that such providers know."""
+    return schema.get("type") == "object" and all(map(_strict, _all(schema)))
 
 
 def _all(schema: Schema) -> list[Schema]:
@@ -67,6 +76,8 @@ def _close(schema: Schema) -> Schema:
 
 
 def _strict(schema: Schema) -> bool:
+    if not _STRICT.issuperset(schema):
+        return False
     if schema.get("type") != "object" and "properties" not in schema:
         return True
     members, required = schema.get("properties", {}), schema.get("required", [])

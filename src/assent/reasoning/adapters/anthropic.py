@@ -27,13 +27,15 @@ from assent.reasoning.messages import (
     Usage,
 )
 from assent.reasoning.ports import WireRequest
-from assent.reasoning.questions import JSON, check, spelled, spoken_id, spoken_name
+from assent.reasoning.questions import JSON, check, parameters, spelled, spoken_id, spoken_name
 from assent.reasoning.reading import Misread, count, mapping, mappings, text
 from assent.reasoning.schemas import enforced
 from assent.reasoning.streams import EVENTS, AnswerDecoder, AnswerError
 
 NAME = "anthropic"
-VERSION = "2023-06-01"
+VERSION = "2026-10-21"
+VERSION_WITH_TEMPERATURE = "2023-06-01"
+"""The last version in which a question may name a temperature; the newer models refuse one even so."""
 TOOL_NAMES = re.compile(r"[a-zA-Z0-9_-]{1,128}\Z")
 _CACHED: dict[str, Any] = {"cache_control": {"type": "ephemeral"}}
 _THINKING = ("thinking", "redacted_thinking")
@@ -75,16 +77,18 @@ class Anthropic:
             body["system"] = [{"type": "text", "text": words} for words in request.system if words.strip()]
         if request.tools:
             body["tools"] = [
-                {"name": tool.name, "description": tool.description, "input_schema": tool.schema}
+                {"name": tool.name, "description": tool.description, "input_schema": parameters(tool)}
                 for tool in request.tools
             ]
+        version = VERSION
         if request.temperature_milli is not None:
             body["temperature"] = request.temperature_milli / 1000
+            version = VERSION_WITH_TEMPERATURE
         if request.output is not None:
             body["output_config"] = {"format": {"type": "json_schema", "schema": enforced(request.output)}}
         if request.cache:
             _mark(body)
-        return WireRequest(path="/v1/messages", headers=(JSON, ("anthropic-version", VERSION)), body=spelled(body))
+        return WireRequest(path="/v1/messages", headers=(JSON, ("anthropic-version", version)), body=spelled(body))
 
     def decoder(self, *, content_type: str) -> AnswerDecoder:
         """A decoder for an answer of this content type."""

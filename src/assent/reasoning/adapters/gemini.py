@@ -27,7 +27,7 @@ from assent.reasoning.messages import (
     Usage,
 )
 from assent.reasoning.ports import WireRequest
-from assent.reasoning.questions import JSON, check, spelled, spoken_name, unspeakable
+from assent.reasoning.questions import JSON, check, parameters, spelled, spoken_name, unspeakable
 from assent.reasoning.reading import Misread, count, mapping, mappings, text
 from assent.reasoning.streams import EVENTS, AnswerDecoder, AnswerError
 
@@ -72,7 +72,8 @@ class Gemini:
             body["systemInstruction"] = {"parts": [{"text": words} for words in request.system]}
         if request.tools:
             declared = [
-                {"name": t.name, "description": t.description, "parametersJsonSchema": t.schema} for t in request.tools
+                {"name": t.name, "description": t.description, "parametersJsonSchema": parameters(t)}
+                for t in request.tools
             ]
             body["tools"] = [{"functionDeclarations": declared}]
         verb = "streamGenerateContent?alt=sse" if request.stream else "generateContent"

@@ -26,7 +26,7 @@ from assent.reasoning.messages import (
     Usage,
 )
 from assent.reasoning.ports import WireRequest
-from assent.reasoning.questions import JSON, check, spelled, spoken_name
+from assent.reasoning.questions import JSON, check, parameters, spelled, spoken_name
 from assent.reasoning.reading import Misread, count, mapping, mappings, text
 from assent.reasoning.streams import LINES, AnswerDecoder, AnswerError
 
@@ -63,7 +63,10 @@ class Ollama:
         }
         if request.tools:
             body["tools"] = [
-                {"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.schema}}
+                {
+                    "type": "function",
+                    "function": {"name": t.name, "description": t.description, "parameters": parameters(t)},
+                }
                 for t in request.tools
             ]
         if request.output is not None:

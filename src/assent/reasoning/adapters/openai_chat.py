@@ -33,7 +33,7 @@ from assent.reasoning.messages import (
     Usage,
 )
 from assent.reasoning.ports import WireRequest
-from assent.reasoning.questions import JSON, check, spelled, spoken_name
+from assent.reasoning.questions import JSON, check, parameters, spelled, spoken_name
 from assent.reasoning.reading import Misread, count, mapping, mappings, text
 from assent.reasoning.schemas import closed, is_strict
 from assent.reasoning.streams import EVENTS, AnswerDecoder, AnswerError
@@ -74,7 +74,10 @@ class OpenAiChat:
             body["temperature"] = request.temperature_milli / 1000
         if request.tools:
             body["tools"] = [
-                {"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.schema}}
+                {
+                    "type": "function",
+                    "function": {"name": t.name, "description": t.description, "parameters": parameters(t)},
+                }
                 for t in request.tools
             ]
         if request.output is not None:

@@ -29,7 +29,7 @@ from assent.reasoning.messages import (
     Usage,
 )
 from assent.reasoning.ports import WireRequest
-from assent.reasoning.questions import JSON, check, prefix_key, spelled, spoken_id, spoken_name
+from assent.reasoning.questions import JSON, check, parameters, prefix_key, spelled, spoken_id, spoken_name
 from assent.reasoning.reading import Misread, count, mapping, mappings, text
 from assent.reasoning.schemas import closed, is_strict
 from assent.reasoning.streams import EVENTS, AnswerDecoder, AnswerError
@@ -64,7 +64,7 @@ class OpenAiResponses:
             body["temperature"] = request.temperature_milli / 1000
         if request.tools:
             body["tools"] = [
-                {"type": "function", "name": t.name, "description": t.description, "parameters": t.schema,
+                {"type": "function", "name": t.name, "description": t.description, "parameters": parameters(t),
                  "strict": False}
                 for t in request.tools
             ]  # fmt: skip
@@ -114,7 +114,7 @@ def _answer(message: Message) -> Iterator[dict[str, Any]]:
             case Text(text=words) if words:
                 item: dict[str, Any] = {
                     "role": "assistant",
-                    "content": [{"type": "output_text", "text": words}],
+                    "content": words,
                     **phase,
                 }
                 phase = {}
@@ -137,7 +137,7 @@ def _output(part: ToolResult) -> str | list[dict[str, Any]]:
 def _content(part: Text | Image) -> list[dict[str, Any]]:
     if isinstance(part, Text):
         return [{"type": "input_text", "text": part.text}] if part.text else []
-    return [{"type": "input_image", "image_url": f"data:{part.media_type};base64,{part.data}"}]
+    return [{"type": "input_image", "detail": "auto", "image_url": f"data:{part.media_type};base64,{part.data}"}]
 
 
 class _Reader:
