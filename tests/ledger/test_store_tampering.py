@@ -24,8 +24,9 @@ from assent.ledger.journals import Noted, content, note
 from assent.ledger.ports import LedgerStore
 from assent.ledger.verification import Fold, VerificationReport
 from assent.primitives.digests import digest
-from assent.primitives.ids import TenantId
-from assent.testing.desks import ACME, GLOBEX, Desk
+from assent.primitives.ids import NodeId, TenantId
+from assent.primitives.leases import Fence
+from assent.testing.desks import ACME, GLOBEX, Desk, code_of
 from assent.testing.ledgers import LedgerFolder
 
 PROTECTED = (
@@ -228,6 +229,33 @@ def test_a_row_that_was_added_or_moved_is_found_in_whatever_tenant(copy, table, 
             connection.execute(f"UPDATE {table} SET tenant = ? WHERE rowid = ?", (tenant, row[0]))
             assert faults(copy), f"a row of {table} was moved to {tenant}"
             assert not copy.verify(ACME).ok
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["UPDATE budget_holds SET holds = 'x' WHERE tenant = ?", "UPDATE budgets SET held = 0 WHERE tenant = ?"],
+)
+def test_nothing_is_settled_on_top_of_budgets_that_were_damaged(copy, damage):
+    async def settle(store: LedgerStore) -> str:
+        (effect,) = [
+            one for one in await store.effects(ACME, limit=99) if one.id in holding and one.state == "dispatched"
+        ]
+        desk = Desk(store, copy.clock)
+        command = desk.scribe.settle(
+            tenant=ACME,
+            effect=effect.id,
+            seq=effect.last_seq,
+            fence=Fence(node=NodeId(effect.node), number=effect.fence),
+        )
+        refused = await code_of(store.apply(command))
+        assert (await store.effect(ACME, effect.id)) == effect
+        return refused
+
+    with tampered(copy) as connection:
+        holding = {row[0] for row in connection.execute("SELECT effect FROM budget_holds WHERE tenant = ?", (ACME,))}
+        connection.execute(damage, (ACME,))
+    with copy.opened() as store:
+        assert asyncio.run(settle(store)) == "budget_broken"
 
 
 @pytest.mark.parametrize("salt_too", [False, True])

@@ -12,6 +12,7 @@ from assent.ledger.budgets import Hold
 from assent.ledger.metering import estimate_of
 from assent.ledger.ports import Record
 from assent.operations.asking import Asked
+from assent.operations.wishes import OBSERVATION_KEYS
 
 
 class Budgeting:
@@ -30,6 +31,11 @@ class Budgeting:
             return brought
         estimate = estimate_of(asked.operation, asked.arguments, asked.place, order)
         return joined(holds_for(limits=self._limits, scopes=scopes_of(asked.intent), estimate=estimate), brought)
+
+
+def is_look(key: str) -> bool:
+    """Whether a call with this key is the reconciler's look, which holds nothing."""
+    return key.startswith(OBSERVATION_KEYS)
 
 
 def brought_by(history: Sequence[Record]) -> tuple[Hold, ...]:

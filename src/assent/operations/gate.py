@@ -36,7 +36,7 @@ from assent.ledger.metering import NO_METER, Meter, meter_of
 from assent.ledger.operations import Operation, Place, Reading, as_it_is, reading_of
 from assent.ledger.ports import LedgerStore
 from assent.operations.asking import Asked, Asking
-from assent.operations.budgeting import Budgeting, brought_by, held_by
+from assent.operations.budgeting import Budgeting, brought_by, held_by, is_look
 from assent.operations.policies import Policies
 from assent.operations.standing import Standing
 from assent.operations.targets import Targets
@@ -134,7 +134,7 @@ class Gate:
         self._asking.must_serve(tenant)
         effect, intent, review, history = await self._standing.granted(tenant, effect_id)
         approval = Approval(intent=review.intent, quorum=len(review.approvers), approvers=review.approvers)
-        asked, brought = await self._read(intent), None if effect.parent else brought_by(history)
+        asked, brought = await self._read(intent), None if is_look(effect.key) else brought_by(history)
         for _ in range(REDECISIONS_MAX):
             ready = await self._prepare(asked, approval, effect.id, key=effect.key, attempt=1, brought=brought)
             if ready.grant is None:
@@ -194,7 +194,7 @@ class Gate:
         self, wish: Wish, asked: Asked, on_event: OnEvent, steering: Steering | None
     ) -> Answer:
         effect_id = self._ids.effect()
-        brought = None if wish.parent else wish.holds
+        brought = None if is_look(wish.key) else wish.holds
         ready = await self._prepare(asked, None, effect_id, key=wish.key, attempt=1, brought=brought)
         accept = self._acceptance(wish, asked, ready, effect_id)
         accepted: Accepted | Shortage = await self._commit(accept, ready)

@@ -51,6 +51,7 @@ _BUDGETS = ManyRows(
     " asked = excluded.asked",
 )
 _HOLDS = ManyRows(before="INSERT INTO budget_holds (tenant, effect, holds) VALUES", columns=3)
+_VERIFY = "run `assent verify`; nothing was written"
 _TAKE_OUT = "DELETE FROM budget_holds WHERE tenant = ? AND effect = ? RETURNING holds"
 
 
@@ -154,7 +155,9 @@ class _Page:
         key = _key(tenant, hold)
         budget = self.budget(key)
         if budget.held < hold.amount:
-            raise InvariantBroken("budget_broken", f"one call holds more of `{hold.scope[:60]}` than all together")
+            raise InvariantBroken(
+                "budget_broken", f"one call holds more of `{hold.scope[:60]}` than all together", hint=_VERIFY
+            )
         self.turn(key, ended(budget, amount=hold.amount, spent=spent))
 
     def write(self) -> None:
@@ -184,7 +187,10 @@ def select_budgets(
 def _taken_out(connection: sqlite3.Connection, tenant: TenantId, effect: EffectId) -> tuple[Standing, ...]:
     """What the effect held until now."""
     row = connection.execute(_TAKE_OUT, (tenant, effect)).fetchone()
-    return read_standing(row[0]) if row else ()
+    try:
+        return read_standing(row[0]) if row else ()
+    except ValueError as error:
+        raise InvariantBroken("budget_broken", f"what `{effect}` holds cannot be read", hint=_VERIFY) from error
 
 
 def _key(tenant: TenantId, hold: Standing) -> Key:
