@@ -16,6 +16,8 @@ from assent.primitives.errors import Refused, Unavailable
 from assent.primitives.ids import EffectId, ReviewId, TenantId
 
 ANSWERS_MAX = 1_000
+BY_PROGRAM = "answered by the program that asked"
+ANSWERABLE = ("review", "person")
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,12 +30,21 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-OnReview: TypeAlias = Callable[[Pending], bool | Awaitable[bool | None] | None]
+class Consent(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer to what is pending, with its reason, which is recorded."""
+
+    given: bool
+    reason: str
+
+
+Said: TypeAlias = Consent | bool | None
+OnReview: TypeAlias = Callable[[Pending], Said | Awaitable[Said]]
 OnQuestion: TypeAlias = Callable[[str], str | Awaitable[str | None] | None]
 
 
 class Conversation:
-    """Drives runs for somebody who answers for them. `on_review` says yes, no, or None: somebody else shall answer."""
+    """Drives runs for somebody who answers for them, and for the runs that these hand work to. `on_review` says yes,
+    no, or None: somebody else shall answer."""
 
     def __init__(
         self,
@@ -63,31 +74,41 @@ class Conversation:
             Unavailable: `run_waiting`: nobody here can say what it waits for; it goes on from its record later.
             Refused: `run_failed`: it ended without an answer.
         """
+        seen, waits = await self.carry_on(run)
+        if waits is not None:
+            raise _waiting(run, waits)
+        return _ended(seen)
+
+    async def carry_on(self, run: str) -> tuple[RunView, Waiting | None]:
+        """Carry a run on as far as it goes, asking on the way: how it stands then, and what it waits for.
+
+        Raises:
+            Unavailable: `run_waiting`: it asked too often.
+        """
         for _ in range(ANSWERS_MAX):
             waits: list[Waiting] = []
 
             def hear(event: RunEvent, waits: list[Waiting] = waits) -> None:
-                if isinstance(event, Waiting) and event.run == run:
+                if isinstance(event, Waiting):
                     waits.append(event)
                 if self._on_event is not None:
                     self._on_event(event)
 
             seen = await self._runs.drive(self._tenant, run, tell=hear, by=self._person)
-            if not waits:
-                return _ended(seen)
-            if not await self._answer(run, waits[-1]):
-                raise _waiting(run, waits[-1])
+            asked = next((one for one in waits if one.reason in ANSWERABLE), None)
+            if asked is None or not await self._answer(asked):
+                return seen, next((one for one in waits if one.run == run), None)
         raise Unavailable("run_waiting", f"run `{run}` asked more than {ANSWERS_MAX} times")
 
-    async def _answer(self, run: str, waits: Waiting) -> bool:
-        """Answer what it waits for; whether there was an answer."""
+    async def _answer(self, waits: Waiting) -> bool:
+        """Answer what a run waits for; whether there was an answer."""
         if waits.reason == "review" and self._on_review is not None:
             return await self._consent(ReviewId(waits.of), self._on_review)
         if waits.reason == "person" and self._on_question is not None:
             said = self._on_question(waits.question)
             words = await said if isinstance(said, Awaitable) else said
             if words is not None:
-                await self._runs.hear(self._tenant, run, words, by=self._person, answers=waits.of)
+                await self._runs.hear(self._tenant, waits.run, words, by=self._person, answers=waits.of)
             return words is not None
         return False
 
@@ -102,11 +123,12 @@ class Conversation:
             reason=about.reason,
         )
         given = on_review(pending)
-        consent = await given if isinstance(given, Awaitable) else given
-        if consent is None:
+        said = await given if isinstance(given, Awaitable) else given
+        if said is None:
             return False
-        answer = self._reviews.approve if consent else self._reviews.deny
-        await answer(self._tenant, id_, by=self._person, reason="answered by the program that asked")
+        consent = Consent(given=said, reason=BY_PROGRAM) if isinstance(said, bool) else said
+        answer = self._reviews.approve if consent.given else self._reviews.deny
+        await answer(self._tenant, id_, by=self._person, reason=consent.reason)
         return True
 
 

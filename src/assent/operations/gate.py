@@ -14,9 +14,9 @@ they were made under is still the active one. When it is not, the gate decides a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -63,7 +63,14 @@ class _Ready(NamedTuple):
     meter: Meter = NO_METER
 
 
+OnAccepted: TypeAlias = Callable[[Answer], None]
+
+
 def _ignore(_: StreamEvent) -> None:
+    return None
+
+
+def _unheard(_: Answer) -> None:
     return None
 
 
@@ -100,8 +107,16 @@ class Gate:
         self._budgeting = budgeting or Budgeting()
         self._standing = Standing(store)
 
-    async def perform(self, wish: Wish, *, on_event: OnEvent = _ignore, steering: Steering | None = None) -> Answer:
-        """Take one wish through the whole path and say what became of it. `steering` speaks to it while it runs.
+    async def perform(
+        self,
+        wish: Wish,
+        *,
+        on_event: OnEvent = _ignore,
+        on_accepted: OnAccepted = _unheard,
+        steering: Steering | None = None,
+    ) -> Answer:
+        """Take one wish through the whole path and say what became of it. `on_accepted` hears the decision once it is
+        on record and before anything is carried out; `steering` speaks to it while it runs.
 
         Raises:
             NotFound: this node does not serve the tenant; nothing was recorded.
@@ -112,7 +127,7 @@ class Gate:
         asked = self._asking.ask(wish)
         for _ in range(REDECISIONS_MAX):
             try:
-                return await self._decide_and_accept(wish, asked, on_event, steering)
+                return await self._decide_and_accept(wish, asked, on_event, on_accepted, steering)
             except Conflict as conflict:
                 self._forget_or_raise(wish.tenant, conflict)
         raise _unsettled_policy()
@@ -191,7 +206,7 @@ class Gate:
         return engine.decide(intent=asked.intent, intent_digest=asked.digest, facts=asked.facts, approval=approval)
 
     async def _decide_and_accept(
-        self, wish: Wish, asked: Asked, on_event: OnEvent, steering: Steering | None
+        self, wish: Wish, asked: Asked, on_event: OnEvent, on_accepted: OnAccepted, steering: Steering | None
     ) -> Answer:
         effect_id = self._ids.effect()
         brought = None if is_look(wish.key) else wish.holds
@@ -207,9 +222,9 @@ class Gate:
             answer = await self._standing.told(wish.tenant, accepted.effect, None)
             return msgspec.structs.replace(answer, fresh=False)  # the key had it: nothing was done now
         effect = accepted_effect(accept, accepted.seq)
-        if ready.grant is None:
-            return Answer(effect=effect, decision=ready.decision, review=accept.review)
-        return await self._carry(effect, ready, on_event, steering)
+        answer = Answer(effect=effect, decision=ready.decision, review=accept.review)
+        on_accepted(answer)
+        return answer if ready.grant is None else await self._carry(effect, ready, on_event, steering)
 
     def _acceptance(
         self, wish: Wish, asked: Asked, ready: _Ready, effect: EffectId, *, shortage: Shortage | None = None

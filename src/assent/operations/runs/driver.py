@@ -35,9 +35,9 @@ from assent.operations.runs.events import (
     Words,
 )
 from assent.operations.runs.states import RunMove, RunState
-from assent.operations.runs.story import Story, key_of_attempt, key_of_call
+from assent.operations.runs.story import Story, key_of_attempt, key_of_call, place_of
 from assent.operations.runs.transcript import pack_of, result_text
-from assent.operations.wishes import Wish
+from assent.operations.wishes import Answer, Wish
 from assent.primitives.clock import Entropy
 from assent.primitives.errors import Conflict, Malformed, NotFound
 from assent.primitives.ids import TenantId
@@ -49,7 +49,7 @@ from assent.reasoning.messages import TextDelta, ToolCall
 MOVED_MAX = 4
 """How often an end is written anew because its session moved on."""
 
-Attend = Callable[[Story, steps.Attend], Awaitable[Ended | None]]
+Attend = Callable[[Story, steps.Attend, OnRunEvent], Awaitable[Ended | None]]
 Finish = Callable[[Story, Ended, bool], Awaitable[Iterable[Note]]]
 
 
@@ -81,8 +81,8 @@ class Driver:
         self._attend = attend
         self._also = also
 
-    async def drive(self, story: Story, tell: OnRunEvent) -> Story:
-        """Go on until the run is over or waits.
+    async def drive(self, story: Story, tell: OnRunEvent, *, since: int) -> Story:
+        """Go on until the run is over or waits. What came of its calls after log position `since` is told first.
 
         Raises:
             Conflict: another node works on it.
@@ -90,6 +90,9 @@ class Driver:
         """
         prior = await self._prior(story)
         kept: set[str] = {*story.begun.prior}
+        for (turn, place), call in sorted(story.calls.items()):
+            if turn == story.turn and call.effect.last_seq > since:
+                self._tell_end(story, turn, place, story.tool_of(turn, place), tell)
         while RunState(story.journal.state) is RunState.RUNNING:
             step = steps.next_step(story)
             match step:
@@ -234,24 +237,21 @@ class Driver:
         operation, arguments = offer.operation, offer.arguments_of(call.arguments)
         tell(Proposal(run=run, turn=turn, place=place, tool=tool, operation=operation, arguments=call.arguments))
         attempt = story.tries.get((turn, place), -1) + 1
-        key = key_of_call(run, turn, place, attempt)
-        answer = await self._gate.perform(self._wish(story, operation, arguments, key))
+        wish = self._wish(story, operation, arguments, key_of_call(run, turn, place, attempt))
+        answer = await self._gate.perform(wish, on_accepted=lambda made: tell(_decided(made, run, turn, place, tool)))
         await self._read(story, answer.effect)
-        decision, record = answer.decision, story.calls[turn, place]
-        if decision is not None:
-            tell(
-                Decided(
-                    run=run, turn=turn, place=place, tool=tool, verdict=decision.verdict, rules=decision.rules,
-                    reason=decision.reason,
-                )
-            )  # fmt: skip
+        self._tell_end(story, turn, place, tool, tell)
+
+    def _tell_end(self, story: Story, turn: int, place: int, tool: str, tell: OnRunEvent) -> None:
+        """Tell what came of a call, once nothing more can."""
+        record = story.calls[turn, place]
         if record.over:
             text, _ = result_text(story, record)
             effect = record.effect
             tell(
                 CallEnded(
-                    run=run, turn=turn, place=place, tool=tool, effect=effect.id, state=effect.state, code=effect.code,
-                    text=text,
+                    run=story.journal.id, turn=turn, place=place, tool=tool, effect=effect.id, state=effect.state,
+                    code=effect.code, text=text,
                 )
             )  # fmt: skip
 
@@ -267,13 +267,16 @@ class Driver:
             elif effect.state is EffectState.UNKNOWN:
                 effect = await self._recovery.look(effect)
         await self._read(story, effect)
+        turn, place, _ = place_of(effect.key, story.journal.id) or (0, None, 0)
+        if place is not None:
+            self._tell_end(story, turn, place, story.tool_of(turn, place), tell)
         if effect.state is EffectState.DISPATCHED and not await self._recovery.fence_out_the_dead():
             await self._wait(story, steps.Wait(reason="unknown", of=effect.id), tell)  # somebody who lives has it
         if effect.state is EffectState.UNKNOWN:
             await self._wait(story, steps.Wait(reason="unknown", of=effect.id), tell)
 
     async def _see_to(self, story: Story, step: steps.Attend, tell: OnRunEvent) -> None:
-        end = await self._attend(story, step)
+        end = await self._attend(story, step, tell)
         if end is None:
             await self._wait(story, steps.Wait(reason="child", of=step.call.effect.id), tell)
         else:
@@ -308,6 +311,15 @@ class Driver:
     def _reads(self, operation: str) -> bool:
         known = self._operations.get(operation)
         return known is not None and known.contract.effect is EffectClass.READ
+
+
+def _decided(answer: Answer, run: str, turn: int, place: int, tool: str) -> Decided:
+    decision = answer.decision
+    assert decision is not None, "what was just accepted was just decided"
+    return Decided(
+        run=run, turn=turn, place=place, tool=tool, effect=answer.effect.id, verdict=decision.verdict,
+        rules=decision.rules, reason=decision.reason,
+    )  # fmt: skip
 
 
 def _groups(

@@ -49,12 +49,13 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True, tag="proposal"):
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True, tag="decided"):
-    """Policy has answered a proposal, and the answer is on record."""
+    """Policy has answered a proposal, and the answer is on record. Nothing has been carried out yet."""
 
     run: str
     turn: int
     place: int
     tool: str
+    effect: str
     verdict: str
     rules: tuple[str, ...]
     reason: str

@@ -135,12 +135,11 @@ class Runs:
             Unavailable: the database or this node's lease is not there; the run goes on from its record.
         """
         story = await self.story(tenant, run)
-        state = RunState(story.journal.state)
+        state, since = RunState(story.journal.state), story.journal.last_seq
         if state in ALIVE and (state is not RunState.RUNNING or not self._is_mine(story.journal)):
             await self._driver.write(story, entries.resumed(story.journal, by=by))
             story = await self.story(tenant, run)
-        await self._driver.drive(story, tell)
-        return view(story)
+        return view(await self._driver.drive(story, tell, since=since))
 
     async def hear(self, tenant: TenantId, run: str, text: str, *, by: str, answers: str = "", key: str = "") -> None:
         """Say something to a run: an answer to what it asked (`answers`), or words it is told with its next turn.
@@ -268,14 +267,14 @@ class Runs:
         alive = {(lease.holder, lease.fence) for lease, lapsed in await self._store.leases() if not lapsed}
         return [one for one in found if (one.node, one.fence) not in alive]
 
-    async def _attend(self, story: Story, step: steps.Attend) -> Ended | None:
+    async def _attend(self, story: Story, step: steps.Attend, tell: OnRunEvent) -> Ended | None:
         """Begin the run of a call that hands work on, if it is not there yet, and carry it on."""
         tenant, id_ = story.journal.tenant, child_id(story.journal.id, step.turn, step.place)
         if await self._store.journal(tenant, "run", id_) is None:
             refused = await self._begin_child(story, id_, step)
             if refused:
                 return Ended(failure=failure(FailureKind.TOOL_MISMATCH, refused))
-        view_ = await self.drive(tenant, id_, by=story.journal.id)
+        view_ = await self.drive(tenant, id_, tell=tell, by=story.journal.id)
         return (await self.story(tenant, id_)).ended if RunState(view_.state) not in ALIVE else None
 
     async def _begin_child(self, story: Story, id_: str, step: steps.Attend) -> str:

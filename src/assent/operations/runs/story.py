@@ -112,6 +112,11 @@ class Story(msgspec.Struct, kw_only=True):
         """What the model said in a turn, once it has."""
         return next((one.completion for one in self.attempts.get(turn, ()) if one.completion), None)
 
+    def tool_of(self, turn: int, place: int) -> str:
+        """The tool that the model named in this place of its answer."""
+        answer = self.answer(turn)
+        return proposals_of(answer)[place].name if answer else ""
+
     @property
     def usage(self) -> Usage:
         """All tokens that were used up so far."""
