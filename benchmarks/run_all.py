@@ -33,6 +33,8 @@ NAMES = (
     "http_lane",
     "output",
     "mcp_stdio",
+    "registry_find",
+    "agents",
 )
 
 

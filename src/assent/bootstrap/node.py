@@ -53,6 +53,7 @@ from assent.execution.orders import (
 from assent.execution.ports import Lane, Target
 from assent.execution.seals import SealKey
 from assent.ledger.adapters.sqlite import SqliteLedger
+from assent.ledger.adapters.sqlite_agents import AGENT_APPLIES, SqliteRegistry
 from assent.ledger.adapters.sqlite_guests import APPLIES
 from assent.ledger.adapters.sqlite_log import LogBook
 from assent.ledger.adapters.sqlite_verify import SqliteVerifier
@@ -84,15 +85,19 @@ from assent.policy.engine import Engine
 from assent.policy.grants import Mint
 from assent.policy.principals import KnownPrincipal
 from assent.primitives.clock import Clock, Entropy
-from assent.primitives.errors import Unavailable
+from assent.primitives.errors import Conflict, Unavailable
 from assent.primitives.ids import IdSource, NodeId, TenantId
 from assent.primitives.leases import SYSTEM, Fence
 from assent.reasoning.agents import AgentDefinition
+from assent.registry.agents import Entry, Field, Schema
+from assent.registry.ports import Registry
 from assent.storage.adapters.liveness import Liveness
 from assent.storage.adapters.sqlite import SqliteDatabase
 
 LEASE_TTL_MS = 15_000
 HEARTBEAT_S = 4.0
+AGENT_SCHEMA = Schema((Field(name="description"),))
+TEXT_CHARACTERS_MAX = 60
 DATABASE_NAME = "assent.db"
 
 
@@ -144,6 +149,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     executions: Executions
     sessions: Sessions
     runs: Runs
+    registry: Registry
     operations: Mapping[str, Operation]
     anchors: AnchorFile
     place: Place
@@ -170,7 +176,8 @@ async def open_node(
     identity = log_identity(data / "keys", entropy=entropy)
     anchors = AnchorFile(data / "checkpoints.txt")
     book = LogBook(signer=identity.signer, log_id=identity.log_id, keep=anchors.keep)
-    store = SqliteLedger(SqliteDatabase(data / DATABASE_NAME, clock=clock), book=book, more=APPLIES)
+    database = SqliteDatabase(data / DATABASE_NAME, clock=clock)
+    store = SqliteLedger(database, book=book, more={**APPLIES, **AGENT_APPLIES})
     liveness = Liveness(data / "nodes")
     node_id = ids.node()
     store.open()
@@ -199,6 +206,7 @@ async def open_node(
         )
         for tenant in blueprint.tenants:
             await store.apply(OpenLog(tenant=tenant))
+            await _enlist(node.registry, blueprint.agents, tenant=tenant, fence=fence)
         await node.recovery.fence_out_the_dead()
         try:
             async with _beating(store, fence, node):
@@ -271,6 +279,7 @@ def _wire(
         recovery=recovery,
         sessions=sessions,
         runs=runs,
+        registry=SqliteRegistry(store, schema=AGENT_SCHEMA),
         policies=policies,
         timelines=Timelines(store=store, limits=blueprint.limits),
         budgets=Budgets(store=store, limits=blueprint.limits, clock=clock),
@@ -285,6 +294,20 @@ def _wire(
         anchors=anchors,
         place=place,
     )
+
+
+async def _enlist(registry: Registry, agents: tuple[AgentDefinition, ...], *, tenant: TenantId, fence: Fence) -> None:
+    """Let this node's agents be found, for as long as its lease holds."""
+    entries = [
+        Entry(
+            tenant=tenant, id=agent.name, owner=fence, capabilities=agent.capabilities,
+            fields={"description": agent.description[:TEXT_CHARACTERS_MAX]},
+        )
+        for agent in agents
+    ]  # fmt: skip
+    if entries:
+        with contextlib.suppress(Conflict):  # another process serves the same agents, and they are found there
+            await registry.put(entries, fence=fence)
 
 
 def _policies(

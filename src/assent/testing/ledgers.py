@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from assent.ledger.adapters.sqlite import SqliteLedger
+from assent.ledger.adapters.sqlite_agents import AGENT_APPLIES
 from assent.ledger.adapters.sqlite_guests import APPLIES
 from assent.ledger.adapters.sqlite_verify import SqliteVerifier
 from assent.ledger.checkpoints import Signer, key_name
@@ -47,7 +48,7 @@ class LedgerFolder:
         """A ledger on this database, not yet open. Several may be: each is a process's view of the file."""
         book = CrashingBook(signer=self.signer, log_id=LOG_ID, keep=keep or self.kept.extend, plan=plan or CrashPlan())
         database = SqliteDatabase(self.database, clock=clock or self.clock, busy_timeout_ms=busy_timeout_ms)
-        return SqliteLedger(database, book=book, more=APPLIES)
+        return SqliteLedger(database, book=book, more={**APPLIES, **AGENT_APPLIES})
 
     @contextmanager
     def opened(

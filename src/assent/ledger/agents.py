@@ -1,0 +1,22 @@
+"""What can be asked of the store about agents that can be found. These commands write no entry: a registry says who is
+there now, and what they did is in the log."""
+
+from __future__ import annotations
+
+from assent.ledger.commands import Command
+from assent.primitives.leases import Fence
+from assent.registry.agents import Entry
+
+
+class PutAgents(Command, frozen=True, kw_only=True, gc=False):
+    """Write entries, all or none, each with the keys that it is found by. Result: the revision."""
+
+    entries: tuple[tuple[Entry, tuple[str, ...]], ...]
+    fence: Fence
+
+
+class DropAgents(Command, frozen=True, kw_only=True, gc=False):
+    """Take entries of this node out. Result: the revision."""
+
+    ids: tuple[str, ...]
+    fence: Fence

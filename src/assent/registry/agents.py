@@ -1,0 +1,182 @@
+"""Entries of agents, what is declared about their fields, and how they are asked for. Pure values.
+
+An entry belongs to a node for as long as that node's lease holds: when the lease is over nobody finds it any more, and
+nobody has to clear it away for that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from assent.primitives.errors import Malformed
+from assent.primitives.ids import TenantId
+from assent.primitives.leases import Fence
+
+CAPABILITIES_MAX = 32
+FIELDS_MAX = 32
+TEXT_BYTES_MAX = 256
+FOUND_MAX = 10_000
+BATCH_MAX = 1_000
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,126}[a-z0-9])?\Z")
+
+Value: TypeAlias = str | int | bool
+Kind: TypeAlias = Literal["text", "integer", "boolean"]
+_TYPES: dict[Kind, type] = {"text": str, "integer": int, "boolean": bool}
+
+
+class Health(StrEnum):
+    """How an agent is."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+
+
+class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A declared field of entries. What is `indexed` can be asked for."""
+
+    name: str
+    kind: Kind = "text"
+    required: bool = False
+    indexed: bool = False
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One agent. `owner` is the node that answers for it; `revision` counts changes of the tenant's registry."""
+
+    tenant: TenantId
+    id: str
+    owner: Fence
+    capabilities: tuple[str, ...] = ()
+    health: Health = Health.HEALTHY
+    fields: dict[str, Value] = {}
+    revision: int = 0
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is asked for: entries with all of these. Nothing given asks for every one; `after` is the id that the page
+    before ended with."""
+
+    capabilities: tuple[str, ...] = ()
+    health: Health | None = None
+    fields: dict[str, Value] = {}
+    after: str = ""
+    limit: int = 100
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One change: the entry as it is since, or None when it is gone."""
+
+    revision: int
+    id: str
+    entry: Entry | None
+
+
+class Schema:
+    """What is declared about the fields of entries."""
+
+    def __init__(self, fields: tuple[Field, ...] = ()) -> None:
+        self.fields = {field.name: field for field in fields}
+        self.indexed = frozenset(field.name for field in fields if field.indexed)
+
+    def check(self, entry: Entry) -> Entry:
+        """Return the entry when nothing is wrong with it.
+
+        Raises:
+            Malformed: `entry_malformed`, with everything that is wrong.
+        """
+        faults = [*self._faults(entry)]
+        if faults:
+            raise Malformed("entry_malformed", f"the entry `{entry.id[:80]!a}` is not well-formed: {'; '.join(faults)}")
+        return entry
+
+    def check_query(self, query: Query) -> Query:
+        """Return the query when it can be answered through indexes.
+
+        Raises:
+            Malformed: `query_malformed`: it asks for a field without an index, or for more than `FOUND_MAX`.
+        """
+        unknown = [name for name in query.fields if name not in self.indexed]
+        if unknown:
+            known = ", ".join(sorted(self.indexed)) or "none"
+            raise Malformed("query_malformed", f"`{unknown[0][:80]!a}` has no index; there are: {known}")
+        if not 0 < query.limit <= FOUND_MAX:
+            raise Malformed("query_malformed", f"`limit` is 1 to {FOUND_MAX}")
+        return query
+
+    def keys(self, entry: Entry) -> list[str]:
+        """What the entry is found by."""
+        found = [capability_key(one) for one in entry.capabilities]
+        found.append(health_key(entry.health))
+        return found + [field_key(name, value) for name, value in entry.fields.items() if name in self.indexed]
+
+    def _faults(self, entry: Entry) -> list[str]:
+        faults = (
+            [] if _NAME.match(entry.id) else ["the id holds something else than lower-case letters, digits and `._-`"]
+        )
+        faults += [f"`{one[:80]!a}` is not a capability" for one in entry.capabilities if not _NAME.match(one)]
+        if len(entry.capabilities) > CAPABILITIES_MAX or len(entry.fields) > FIELDS_MAX:
+            faults.append(f"it has more than {CAPABILITIES_MAX} capabilities or {FIELDS_MAX} fields")
+        for name, value in entry.fields.items():
+            declared = self.fields.get(name)
+            if declared is None:
+                faults.append(f"`{name[:80]!a}` is not declared")
+            elif type(value) is not _TYPES[declared.kind]:
+                faults.append(f"`{name}` must be of kind {declared.kind}")
+            elif isinstance(value, str) and len(value.encode(errors="replace")) > TEXT_BYTES_MAX:
+                faults.append(f"`{name}` has more than {TEXT_BYTES_MAX} bytes")
+        return faults + [
+            f"`{name}` is missing" for name, one in self.fields.items() if one.required and name not in entry.fields
+        ]
+
+
+def capability_key(name: str) -> str:
+    """What entries with a capability are found by."""
+    return f"c:{name}"
+
+
+def health_key(health: Health) -> str:
+    """What entries of a health are found by."""
+    return f"h:{health.value}"
+
+
+def field_key(name: str, value: Value) -> str:
+    """What entries with a value in an indexed field are found by. `1`, `true` and `"1"` differ."""
+    return f"f:{name}:{type(value).__name__}:{value}"
+
+
+def query_keys(query: Query) -> list[str]:
+    """Everything an entry must be found by to be an answer."""
+    keys = [capability_key(one) for one in query.capabilities]
+    keys += [health_key(query.health)] if query.health is not None else []
+    return keys + [field_key(name, value) for name, value in sorted(query.fields.items())]
+
+
+def fits(entry: Entry, query: Query) -> bool:
+    """Whether an entry has everything that is asked for."""
+    return (
+        (query.health is None or entry.health is query.health)
+        and all(one in entry.capabilities for one in query.capabilities)
+        and all(_same(entry.fields.get(name), value) for name, value in query.fields.items())
+    )
+
+
+def check_batch(entries: Sequence[Entry]) -> None:
+    """Check that entries can be written together.
+
+    Raises:
+        Malformed: `entry_malformed`: they are none, too many, of several tenants, or one stands twice.
+    """
+    if not 0 < len(entries) <= BATCH_MAX:
+        raise Malformed("entry_malformed", f"1 to {BATCH_MAX} entries are written at once, and not {len(entries)}")
+    if len({entry.tenant for entry in entries}) > 1 or len({entry.id for entry in entries}) < len(entries):
+        raise Malformed("entry_malformed", "entries that are written at once have one tenant, and ids that differ")
+
+
+def _same(one: Value | None, other: Value) -> bool:
+    return type(one) is type(other) and one == other

@@ -1,0 +1,51 @@
+"""What the registry needs from outside itself: a place for entries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from assent.primitives.ids import TenantId
+from assent.primitives.leases import Fence
+from assent.registry.agents import Change, Entry, Query
+
+
+class Registry(Protocol):
+    """Entries of agents. What belongs to another tenant, or to a node whose lease is over, is not there.
+
+    Raises, from every method:
+        Unavailable: the database cannot be used.
+    """
+
+    async def put(self, entries: Sequence[Entry], *, fence: Fence) -> int:
+        """Write entries, all or none; each is found by what it says now and by nothing it said before. The revision.
+
+        Raises:
+            Malformed: `entry_malformed`: one is not what the schema says; nothing was written.
+            Conflict: `entry_held`: one belongs to another node whose lease holds; nothing was written.
+            Unavailable: `lease_lost`: the writer's own lease is over; nothing was written.
+        """
+        ...
+
+    async def drop(self, tenant: TenantId, ids: Sequence[str], *, fence: Fence) -> int:
+        """Take entries of this node out; one that is not there is no fault. The revision. Raises as `put`."""
+        ...
+
+    async def get(self, tenant: TenantId, id_: str) -> Entry | None:
+        """One entry, or None."""
+        ...
+
+    async def find(self, tenant: TenantId, query: Query) -> list[Entry]:
+        """The entries that fit, by id. Takes time in what fits the rarest thing asked for, not in how many there are.
+
+        Raises:
+            Malformed: `query_malformed`.
+        """
+        ...
+
+    async def changes(self, tenant: TenantId, *, after: int, limit: int) -> list[Change]:
+        """What changed after a revision, in order, the newest change of each entry alone.
+
+        An entry whose node's lease is over is told as gone. The end of a lease is no change and has no revision.
+        """
+        ...

@@ -1,0 +1,165 @@
+"""What every registry does: a suite for adapters. Subclass it and say how one is opened.
+
+class TestMine(RegistryConformance):
+    @pytest.fixture
+    def world(self) -> Iterator[RegistryWorld]: ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
+
+import pytest
+from msgspec.structs import replace
+
+from assent.primitives.errors import Conflict, Malformed, Unavailable
+from assent.primitives.ids import NodeId, TenantId
+from assent.primitives.leases import Fence
+from assent.registry.agents import Entry, Field, Health, Query, Schema, Value
+from assent.registry.ports import Registry
+
+ACME, GLOBEX = TenantId("acme"), TenantId("globex")
+MINE, OTHER = Fence(node=NodeId("nod_mine"), number=1), Fence(node=NodeId("nod_other"), number=1)
+SCHEMA = Schema(
+    (
+        Field(name="team", required=True, indexed=True),
+        Field(name="floor", kind="integer", indexed=True),
+        Field(name="on_call", kind="boolean", indexed=True),
+        Field(name="note"),
+    )
+)
+
+
+class RegistryWorld(NamedTuple):
+    """A registry under `SCHEMA`, in which `MINE` and `OTHER` hold leases until `lapse` takes one away."""
+
+    registry: Registry
+    lapse: Callable[[Fence], None]
+    run: Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+def entry(
+    id_: str, *capabilities: str, tenant: TenantId = ACME, health: Health = Health.HEALTHY, **fields: Value
+) -> Entry:
+    """An entry of `MINE`."""
+    return Entry(
+        tenant=tenant, id=id_, owner=MINE, capabilities=capabilities, health=health, fields={"team": "a", **fields}
+    )
+
+
+class RegistryConformance:
+    """Subclass and give a `world` fixture."""
+
+    @pytest.fixture
+    def world(self) -> RegistryWorld:
+        """An empty registry."""
+        raise NotImplementedError
+
+    def test_entry_is_found_by_all_it_says_and_by_nothing_else(self, world: RegistryWorld) -> None:
+        registry, _, run = world
+        run(registry.put([entry("one", "read", "write", floor=3), entry("two", "read", on_call=True)], fence=MINE))
+
+        def ids(**asked: Any) -> list[str]:  # noqa: ANN401
+            return [one.id for one in run(registry.find(ACME, Query(**asked)))]
+
+        assert ids() == ["one", "two"]
+        assert ids(capabilities=("read",)) == ["one", "two"]
+        assert ids(capabilities=("read", "write")) == ["one"]
+        assert ids(health=Health.UNHEALTHY) == []
+        assert ids(fields={"floor": 3}) == ["one"]
+        assert ids(fields={"on_call": True}) == ["two"]
+        assert ids(fields={"floor": True}) == ids(fields={"team": "3"}) == []
+        assert ids(capabilities=("read",), health=Health.HEALTHY, fields={"team": "a"}) == ["one", "two"]
+        assert run(registry.get(ACME, "one")).capabilities == ("read", "write")
+        assert run(registry.get(ACME, "three")) is None
+
+    def test_pages_follow_each_other_without_a_gap(self, world: RegistryWorld) -> None:
+        registry, _, run = world
+        run(registry.put([entry(f"a{n:02}", "read") for n in range(25)], fence=MINE))
+        for asked in (Query(limit=10), Query(limit=10, capabilities=("read",))):
+            seen: list[str] = []
+            while page := run(registry.find(ACME, replace(asked, after=seen[-1] if seen else ""))):
+                seen += [one.id for one in page]
+            assert seen == [f"a{n:02}" for n in range(25)]
+
+    def test_changed_entry_is_found_by_what_it_says_now(self, world: RegistryWorld) -> None:
+        registry, _, run = world
+        run(registry.put([entry("one", "read", floor=1)], fence=MINE))
+        run(registry.put([entry("one", "write", floor=2, health=Health.DEGRADED)], fence=MINE))
+        assert run(registry.find(ACME, Query(capabilities=("read",)))) == []
+        assert run(registry.find(ACME, Query(fields={"floor": 1}))) == []
+        (found,) = run(registry.find(ACME, Query(capabilities=("write",), health=Health.DEGRADED)))
+        assert (found.id, found.revision) == ("one", 2)
+
+    def test_entry_is_gone_when_it_is_dropped(self, world: RegistryWorld) -> None:
+        registry, _, run = world
+        run(registry.put([entry("one", "read"), entry("two", "read")], fence=MINE))
+        run(registry.drop(ACME, ["one", "nobody"], fence=MINE))
+        assert [one.id for one in run(registry.find(ACME, Query(capabilities=("read",))))] == ["two"]
+        assert run(registry.get(ACME, "one")) is None
+        run(registry.put([entry("one", "read")], fence=MINE))
+        assert run(registry.get(ACME, "one")) is not None
+
+    def test_entries_of_a_dead_node_are_not_there_and_can_be_taken_over(self, world: RegistryWorld) -> None:
+        registry, lapse, run = world
+        run(registry.put([entry("one", "read")], fence=MINE))
+        with pytest.raises(Conflict, match="another node"):
+            run(registry.put([entry("one", "read")], fence=OTHER))
+        with pytest.raises(Conflict):
+            run(registry.drop(ACME, ["one"], fence=OTHER))
+        lapse(MINE)
+        assert run(registry.find(ACME, Query())) == run(registry.find(ACME, Query(capabilities=("read",)))) == []
+        assert run(registry.get(ACME, "one")) is None
+        with pytest.raises(Unavailable):
+            run(registry.put([entry("two")], fence=MINE))
+        run(registry.put([entry("one", "read")], fence=OTHER))
+        assert run(registry.get(ACME, "one")).owner == OTHER
+
+    def test_foreign_tenant_sees_nothing_and_changes_nothing(self, world: RegistryWorld) -> None:
+        registry, _, run = world
+        run(registry.put([entry("one", "read")], fence=MINE))
+        run(registry.put([entry("one", "write", tenant=GLOBEX)], fence=OTHER))
+        assert run(registry.get(ACME, "one")).capabilities == ("read",)
+        assert run(registry.find(GLOBEX, Query(capabilities=("read",)))) == []
+        run(registry.drop(GLOBEX, ["one"], fence=OTHER))
+        assert run(registry.get(ACME, "one")) is not None
+        assert [one.entry for one in run(registry.changes(GLOBEX, after=0, limit=10))] == [None]
+
+    def test_changes_are_told_in_order_the_newest_of_each_entry_alone(self, world: RegistryWorld) -> None:
+        registry, lapse, run = world
+        run(registry.put([entry("one"), entry("two")], fence=MINE))
+        run(registry.put([entry("one", "read")], fence=MINE))
+        last = run(registry.drop(ACME, ["two"], fence=MINE))
+        told = run(registry.changes(ACME, after=0, limit=10))
+        assert [(one.revision, one.id, one.entry is not None) for one in told] == [(3, "one", True), (4, "two", False)]
+        assert last == 4
+        assert [one.id for one in run(registry.changes(ACME, after=3, limit=10))] == ["two"]
+        assert [one.id for one in run(registry.changes(ACME, after=0, limit=1))] == ["one"]
+        lapse(MINE)
+        assert [one.entry for one in run(registry.changes(ACME, after=0, limit=10))] == [None, None]
+
+    def test_batch_is_written_whole_or_not_at_all(self, world: RegistryWorld) -> None:
+        registry, _, run = world
+        wrong = [
+            [entry("one"), entry("two", floor="three")],
+            [entry("one"), entry("UPPER")],
+            [entry("one"), entry("two", unheard="of")],
+            [entry("one"), entry("one")],
+            [entry("one"), entry("two", tenant=GLOBEX)],
+            [Entry(tenant=ACME, id="one", owner=MINE)],
+            [],
+        ]
+        for entries in wrong:
+            with pytest.raises(Malformed, match="entr"):
+                run(registry.put(entries, fence=MINE))
+        run(registry.put([entry("held")], fence=OTHER))
+        with pytest.raises(Conflict):
+            run(registry.put([entry("one"), entry("held")], fence=MINE))
+        assert [one.id for one in run(registry.find(ACME, Query()))] == ["held"]
+
+    def test_what_has_no_index_cannot_be_asked_for(self, world: RegistryWorld) -> None:
+        registry, _, run = world
+        for query in (Query(fields={"note": "x"}), Query(fields={"unheard": 1}), Query(limit=0), Query(limit=10**6)):
+            with pytest.raises(Malformed):
+                run(registry.find(ACME, query))
