@@ -1,8 +1,8 @@
 """Finding agents among many: by id, by capability and by a declared index, against a linear scan in the same run.
 
-A registry in memory and one in SQLite are filled with the same entries: each has one of a thousand teams, the capability
-`common`, and a few of them `rare`. Shown is the p50 of one find, and how many times a scan of all entries takes. The scan
-is what it would be without an index: a loop over a list of the same entries.
+A registry in memory and one in SQLite are filled with the same entries: each has one of a thousand teams, the
+capability `common`, and a few of them `rare`. Shown is the p50 of one find, and how many times a scan of all entries
+takes. The scan is what it would be without an index: a loop over a list of the same entries.
 
     python -m benchmarks.registry_find [--quick]
 """
@@ -14,6 +14,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from assent.bootstrap.system import SystemClock
@@ -64,6 +65,11 @@ def filled(registry: MemoryRegistry | SqliteRegistry, entries: list[Entry]) -> N
     asyncio.run(put())
 
 
+def scanned(entries: list[Entry], query: Query) -> list[Entry]:
+    """The same, without an index."""
+    return [one for one in entries if fits(one, query)][: query.limit]
+
+
 def measured(name: str, registry: MemoryRegistry | SqliteRegistry, entries: list[Entry], *, limit_us: float) -> None:
     """Every kind of find on one registry."""
     queries = {
@@ -74,14 +80,14 @@ def measured(name: str, registry: MemoryRegistry | SqliteRegistry, entries: list
         "a team, k = 100": Query(fields={"team": "team-7"}, limit=100),
     }
     for what, query in queries.items():
-        scan = p50_us(lambda q=query: [one for one in entries if fits(one, q)][: q.limit], times=3)
-        found = p50_us(lambda q=query: registry.find_now(TENANT, q))
+        scan = p50_us(partial(scanned, entries, query), times=3)
+        found = p50_us(partial(registry.find_now, TENANT, query))
         k = query.limit
-        print(f"{name:7} {what:34} {found:9.1f} µs  {found / k:7.2f} µs an entry   a scan {scan / found:10,.0f} ×")
+        print(f"{name:7} {what:34} {found:9.1f} us  {found / k:7.2f} us an entry   a scan {scan / found:10,.0f} ×")
         if k == 1:
-            result(f"{name}: find one of {len(entries):,} by an index", found, unit="µs", at_most=limit_us)
+            result(f"{name}: find one of {len(entries):,} by an index", found, unit="us", at_most=limit_us)
     got = p50_us(lambda: registry.find_now(TENANT, Query(limit=1)))
-    print(f"{name:7} {'any one, k = 1':34} {got:9.1f} µs")
+    print(f"{name:7} {'any one, k = 1':34} {got:9.1f} us")
 
 
 def main() -> None:

@@ -16,7 +16,8 @@ from assent.testing.ledgers import LedgerFolder
 
 TABLES = {
     "leases", "log", "log_nodes", "log_heads", "checkpoints", "effects", "reviews", "policy_revisions", "policy_active",
-    "guests", "guest_tickets", "journals", "journal_keys", "contents", "agents", "agent_keys", "budgets", "budget_holds", "schema_migrations",
+    "guests", "guest_tickets", "journals", "journal_keys", "contents",
+    "agents", "agent_keys", "budgets", "budget_holds", "schema_migrations",
 }  # fmt: skip
 OPENERS = 4
 ROUNDS = 8
