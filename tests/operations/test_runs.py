@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from assent.ledger.budget_limits import Limit
+from assent.ledger.budgets import Unit, Window
 from assent.ledger.effects import EffectState
 from assent.operations.runs.events import CallEnded, Decided, Proposal, RunEnded, RunEvent, Waiting
 from assent.operations.scripts import Script, ScriptedModel
@@ -153,5 +155,24 @@ def test_record_of_runs_verifies(tmp_path: Path) -> None:
             await answered(node, "read x", of=writer)
             report = await node.verification.verify(TENANT)
             assert report.ok, report.faults
+
+    asyncio.run(body())
+
+
+def test_run_waits_for_its_budget_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    async def body() -> None:
+        writer = agent("todo")
+        script = [line("", ("todo", {"items": [{"text": "a"}]})), line("done")]
+        few = Limit(scope="agent:writer", unit=Unit.CALLS, amount=2, window=Window.ALL)
+        async with house(tmp_path, writer, lines=script, limits=(few,)) as node:
+            events: list[RunEvent] = []
+            seen = await answered(node, "work", of=writer, events=events)
+            (waits,) = [one for one in events if isinstance(one, Waiting)]
+            assert (seen.state, waits.reason) == ("waiting", "budget")
+            assert (await node.runs.drive(TENANT, seen.id)).state == "waiting"
+            assert len((await node.timelines.inbox(TENANT)).stops) == 1
+        async with house(tmp_path, writer, lines=script) as node:
+            seen = await node.runs.drive(TENANT, seen.id)
+            assert (seen.state, seen.text) == ("finished", "done")
 
     asyncio.run(body())

@@ -226,7 +226,7 @@ def test_killed_run_goes_on_from_its_record_at_the_next_start(home: Path, cli: C
     person = Person("chat")
     person.sees("/help says")
     person.type("sleep\n")
-    person.sees("shell.run sleep")
+    person.sees("shell-confined")
     person.process.kill()
     person.process.wait()
     (run,) = cli("runs", "list", "--json").document["runs"]

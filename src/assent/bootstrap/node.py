@@ -178,8 +178,7 @@ async def open_node(
     book = LogBook(signer=identity.signer, log_id=identity.log_id, keep=anchors.keep)
     database = SqliteDatabase(data / DATABASE_NAME, clock=clock)
     store = SqliteLedger(database, book=book, more={**APPLIES, **AGENT_APPLIES})
-    liveness = Liveness(data / "nodes")
-    node_id = ids.node()
+    liveness, node_id = Liveness(data / "nodes"), ids.node()
     store.open()
     try:
         liveness.hold(node_id)
@@ -204,10 +203,7 @@ async def open_node(
             anchors=anchors,
             verifier=SqliteVerifier(data / DATABASE_NAME, key=identity.signer.key.encode(), clock=clock),
         )
-        for tenant in blueprint.tenants:
-            await store.apply(OpenLog(tenant=tenant))
-            await _enlist(node.registry, blueprint.agents, tenant=tenant, fence=fence)
-        await node.recovery.fence_out_the_dead()
+        await _take_in(node, store, blueprint, fence=fence)
         try:
             async with _beating(store, fence, node):
                 yield node
@@ -294,6 +290,14 @@ def _wire(
         anchors=anchors,
         place=place,
     )
+
+
+async def _take_in(node: Node, store: SqliteLedger, blueprint: Blueprint, *, fence: Fence) -> None:
+    """Begin the logs of the tenants, let the agents be found, and fence out the dead."""
+    for tenant in blueprint.tenants:
+        await store.apply(OpenLog(tenant=tenant))
+        await _enlist(node.registry, blueprint.agents, tenant=tenant, fence=fence)
+    await node.recovery.fence_out_the_dead()
 
 
 async def _enlist(registry: Registry, agents: tuple[AgentDefinition, ...], *, tenant: TenantId, fence: Fence) -> None:

@@ -149,7 +149,9 @@ def _ask(story: Story, turn: int) -> Step:
         again = sum(one.fault is not None and one.fault.kind is fault.kind for one in attempts)
         repeat = chain[(len(tried) - 1) % len(chain)]
         return Ask(turn=turn, attempt=number, model=repeat, compact=True) if again < 2 else _given_up(tried)
-    if fault.kind in (FailureKind.PROVIDER_FILTERED, FailureKind.BUDGET_EXHAUSTED):
+    if fault.kind is FailureKind.BUDGET_EXHAUSTED:  # it stands in the inbox; once there is room it is asked again
+        return Wait(reason="budget", of=tried[-1].effect.id, question=fault.message)
+    if fault.kind is FailureKind.PROVIDER_FILTERED:
         return _given_up(tried)
     return _fall_back(story, turn, tried, model=model, number=number)
 
