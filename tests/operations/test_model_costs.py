@@ -17,8 +17,8 @@ from assent.ledger.budgets import Unit, Window
 from assent.operations.model_costs import Price, estimated, used
 from assent.operations.models import COMPLETION, Endpoint, ModelOperation
 from assent.primitives.errors import Malformed
+from assent.primitives.labels import Label
 from assent.reasoning.context import Piece, Said, piece_tokens
-from assent.reasoning.labels import Label
 from assent.reasoning.messages import Message, Text
 from assent.testing.models import Failing, ModelServer, Reply
 from tests.operations.agents_house import TENANT, agent, answered, house

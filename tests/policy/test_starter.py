@@ -74,6 +74,7 @@ def targets(operation: str) -> tuple[str, ...]:
 
 def assistant_arguments(operation: str, target: str) -> dict[str, Any]:
     given = {"question": target, "text": target, "agent": "other", "task": target, "items": [{"text": target}]}
+    given |= {"name": target[:64], "file": target, "sha256": "sha256:" + "0" * 64}
     return {argument.name: given[argument.name] for argument in CONTRACTS[operation].arguments}
 
 

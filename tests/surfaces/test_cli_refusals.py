@@ -29,6 +29,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "targets": (),
     "chat": ("hello",),
     "agents": (),
+    "skills": (),
     "sessions list": (),
     "sessions show": ("abcd1234",),
     "sessions reset": ("abcd1234",),

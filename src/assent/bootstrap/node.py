@@ -17,8 +17,10 @@ from assent.bootstrap.descriptors import raise_open_files_limit
 from assent.bootstrap.environment import environment
 from assent.bootstrap.keys import log_identity
 from assent.bootstrap.offering import STANDARD, spellings_here
+from assent.bootstrap.settings_skills import SkillSettings
 from assent.bootstrap.settings_targets import HubSettings, TargetSettings
 from assent.bootstrap.settings_web import WebSettings
+from assent.bootstrap.surroundings import Surroundings
 from assent.bootstrap.system import SystemClock, SystemEntropy
 from assent.execution.adapters.artefacts import ArtefactFolder
 from assent.execution.adapters.files import FileLane
@@ -36,6 +38,7 @@ from assent.execution.adapters.wasm import WasmLane
 from assent.execution.adapters.websocket import WebSocketLane
 from assent.execution.adapters.wires.plans import RoadPlan
 from assent.execution.carry import Executor
+from assent.execution.functions import Callee
 from assent.execution.grants import GrantGate
 from assent.execution.orders import (
     FileOrder,
@@ -101,6 +104,9 @@ TEXT_CHARACTERS_MAX = 60
 DATABASE_NAME = "assent.db"
 
 
+_NONE: Mapping[str, Callee] = {}
+
+
 class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     """What a node is made of: where its data and workspace are, which tenants it serves, who is known, which marked
     functions of the host program it offers, which targets beyond this machine are declared, and which limits hold for
@@ -116,6 +122,7 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     hub: HubSettings = HubSettings()
     web: WebSettings = WebSettings()
     agents: tuple[AgentDefinition, ...] = ()
+    skills: SkillSettings = SkillSettings()
     limits: tuple[Limit, ...] = ()
 
     @property
@@ -185,12 +192,16 @@ async def open_node(
         fence = Fence(node=node_id, number=1)
         await store.apply(TakeLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS))
         seal = SealKey(entropy(32))
-        targets = own_targets(clock, entropy, data, lanes, blueprint.functions, web=blueprint.web)
+        surroundings = Surroundings(blueprint.workspace, blueprint.skills)
+        targets = own_targets(
+            clock, entropy, data, lanes, blueprint.functions, web=blueprint.web, callees=surroundings.callees
+        )
         targets += targets_beyond(blueprint.declared, data=data, store=store, clock=clock, entropy=entropy)
         executor = Executor(targets=targets, gate=GrantGate(seal), clock=clock)
         node = _wire(
             blueprint,
             store=store,
+            surroundings=surroundings,
             executor=executor,
             targets=Targets(targets=targets, clock=clock),
             operations=catalogue(blueprint.offered),
@@ -231,6 +242,7 @@ def _wire(
     blueprint: Blueprint,
     *,
     store: SqliteLedger,
+    surroundings: Surroundings,
     executor: Executor,
     targets: Targets,
     operations: Mapping[str, Operation],
@@ -267,6 +279,7 @@ def _wire(
     runs = Runs(
         store=store, gate=gate, recovery=recovery, sessions=sessions, operations=operations, agents=agents,
         fence=fence, ids=ids, clock=clock, entropy=entropy, spellings=spellings_here(),
+        surroundings=surroundings,
     )  # fmt: skip
     return Node(
         id=fence.node,
@@ -333,8 +346,10 @@ def own_targets(
     functions: Iterable[Callable[..., Any]] = (),
     *,
     web: WebSettings | None = None,
+    callees: Mapping[str, Callee] = _NONE,
 ) -> list[Target]:
-    """This machine, with the lanes that are given or with all there are; `functions` are those of the host program."""
+    """This machine, with the lanes that are given or with all there are; `functions` are those of the host program, and
+    `callees` Assent's own."""
     if lanes is not None:
         return [LocalTarget(lanes=lanes, clock=clock)]
     artefacts = ArtefactFolder(data / "artefacts", entropy=entropy)
@@ -356,6 +371,7 @@ def own_targets(
             clock=clock,
             functions={
                 **PLAYED,
+                **callees,
                 **{o.operation.contract.name: o.callee for o in offered((*functions, *ASSISTANT)) if o.callee},
             },
         ),

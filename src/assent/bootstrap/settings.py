@@ -4,6 +4,7 @@
     [people]    who else may answer for things here; the user of the operating system always may
     [agents]    who acts on behalf of people, and which of them can be talked to
     [models]    which models can be asked, and where
+    [skills]    which skills in the workspace somebody vouches for
     [services]  programs that do
     [targets]   where else things may run: hosts reached by SSH, and guest nodes
     [hub]       where guest nodes come in
@@ -29,6 +30,7 @@ import msgspec
 from assent.bootstrap.settings_agents import AGENT_KEYS, MODEL_KEYS, ModelSettings, read_agents, read_models
 from assent.bootstrap.settings_budgets import BUDGET_KEYS, read_budgets
 from assent.bootstrap.settings_search import SEARCH_KEYS, SearchSettings, check_tools, read_search
+from assent.bootstrap.settings_skills import SKILL_KEYS, SkillSettings, read_skills
 from assent.bootstrap.settings_targets import ALL_KEYS, HUB_KEYS, HubSettings, TargetSettings, read_hub, read_targets
 from assent.bootstrap.settings_text import Document, near, quoted, read_document
 from assent.bootstrap.settings_web import WEB_KEYS, WebSettings, read_web
@@ -57,6 +59,7 @@ KNOWN_KEYS: dict[str, tuple[str, ...]] = {
     "assent": tuple(DEFAULTS),
     "people": ("roles",),
     "agents": AGENT_KEYS,
+    "skills": SKILL_KEYS,
     "services": ("description", "roles"),
     "models": MODEL_KEYS,
     "targets": ALL_KEYS,
@@ -87,6 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[TargetSettings, ...] = ()
     hub: HubSettings = HubSettings()
     search: SearchSettings = SearchSettings()
+    skills: SkillSettings = SkillSettings()
     web: WebSettings = WebSettings()
     budgets: tuple[Limit, ...] = ()
     models: tuple[ModelSettings, ...] = ()
@@ -215,6 +219,7 @@ def blueprint(settings: Settings) -> Blueprint:
         limits=settings.budgets,
         operations=offering(settings.models, ConnectorFolder(settings.connectors), search=settings.search),
         agents=settings.agents,
+        skills=settings.skills,
     )
 
 
@@ -239,6 +244,7 @@ def _judge(document: Document, file: Path, login: str) -> Settings:
         targets=read_targets(document, home=file.parent, workspace=folders["workspace"]),
         hub=read_hub(document),
         search=search,
+        skills=read_skills(document, home=file.parent),
         web=read_web(document, home=file.parent, workspace=folders["workspace"]),
         budgets=read_budgets(document, declared={one.name for one in principals}),
         models=models,

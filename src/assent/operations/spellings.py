@@ -17,9 +17,15 @@ from assent.ledger.connectors.http import URL_BYTES_MAX
 from assent.ledger.connectors.paths import PATH_BYTES_MAX
 from assent.ledger.connectors.python import NAME_BYTES_MAX, SOURCE_BYTES_MAX
 from assent.ledger.contracts import Argument, fit_arguments
-from assent.primitives.errors import InvariantBroken
+from assent.primitives.errors import InvariantBroken, Malformed
+from assent.reasoning.skills import NAME_CHARACTERS_MAX
 
 COMMAND_BYTES_MAX = 65_536
+
+
+Into = Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]]
+"""What a tool was given, and what the run adds, to the operation's arguments."""
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Spelling(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,11 +34,13 @@ class Spelling(msgspec.Struct, frozen=True, kw_only=True):
     tool: str
     summary: str
     arguments: tuple[Argument, ...]
-    into: Callable[[dict[str, Any]], dict[str, Any]]
+    into: Into
 
 
-def spelled(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def spelled(name: str, arguments: Mapping[str, Any], given: Mapping[str, Any] = _NOTHING) -> dict[str, Any]:
     """The arguments of the operation that these stand for, when they are spelled as `name` (empty: as they are).
+
+    `given` is what the run itself adds and no model can say.
 
     Raises:
         Malformed: `arguments_invalid`: they are not what the tool takes.
@@ -43,14 +51,23 @@ def spelled(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     spelling = SPELLINGS.get(name)
     if spelling is None:
         raise InvariantBroken("spelling_unknown", f"there is no spelling `{name[:80]}`")
-    return spelling.into(fit_arguments(spelling.tool, spelling.arguments, arguments))
+    return spelling.into(fit_arguments(spelling.tool, spelling.arguments, arguments), given)
 
 
-def _command(shell: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    def into(given: dict[str, Any]) -> dict[str, Any]:
-        return {"argv": [shell, "-c", given["command"]], **_kept(given, cwd="cwd", timeout_s="wall_s")}
+def _command(shell: str) -> Into:
+    def into(said: dict[str, Any], _: Mapping[str, Any]) -> dict[str, Any]:
+        return {"argv": [shell, "-c", said["command"]], **_kept(said, cwd="cwd", timeout_s="wall_s")}
 
     return into
+
+
+def _skill(said: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The digest is the one that the run began with."""
+    known: Mapping[str, str] = given.get("skills", {})
+    if said["name"] not in known:
+        names = ", ".join(sorted(known)) or "none"
+        raise Malformed("arguments_invalid", f"there is no skill `{said['name']}`", hint=f"there are: {names}")
+    return {"name": said["name"], "sha256": known[said["name"]], **_kept(said, file="file")}
 
 
 def _kept(given: Mapping[str, Any], **names: str) -> dict[str, Any]:
@@ -101,8 +118,8 @@ SPELLINGS: Mapping[str, Spelling] = MappingProxyType(
                 ),
                 _TIMEOUT,
             ),
-            into=lambda given: {
-                "source": given["source"], **_kept(given, session="session", timeout_s="wall_s")
+            into=lambda said, _: {
+                "source": said["source"], **_kept(said, session="session", timeout_s="wall_s")
             },
         ),
         "web-1": Spelling(
@@ -114,7 +131,22 @@ SPELLINGS: Mapping[str, Spelling] = MappingProxyType(
                     bytes_max=URL_BYTES_MAX,
                 ),
             ),
-            into=lambda given: {"url": given["url"]},
+            into=lambda said, _: {"url": said["url"]},
+        ),
+        "skill-1": Spelling(
+            tool="skill",
+            summary="read a skill: how work of some kind is done here",
+            arguments=(
+                Argument(
+                    name="name", kind="text", help="the skill", required=True, authority=True,
+                    bytes_max=NAME_CHARACTERS_MAX,
+                ),
+                Argument(
+                    name="file", kind="text", help="a file in its folder that it speaks of (else: the skill itself)",
+                    bytes_max=PATH_BYTES_MAX,
+                ),
+            ),
+            into=_skill,
         ),
     }
 )  # fmt: skip

@@ -32,10 +32,14 @@ BOX: Mapping[str, str] = MappingProxyType(
         "ask_user": "assistant.ask",
         "message": "assistant.message",
         "delegate": "assistant.delegate",
+        "skill": "assistant.skill",
     }
 )
-SPELLED: Mapping[str, str] = MappingProxyType({"bash": "bash-1", "python": "python-1", "web_fetch": "web-1"})
+SPELLED: Mapping[str, str] = MappingProxyType(
+    {"bash": "bash-1", "python": "python-1", "web_fetch": "web-1", "skill": "skill-1"}
+)
 """How tools in the box are spelled, where they have a spelling of their own."""
+_NONE: Mapping[str, dict[str, Any]] = MappingProxyType({})
 _TYPES: dict[str, dict[str, Any]] = {
     "text": {"type": "string"},
     "integer": {"type": "integer"},
@@ -48,22 +52,28 @@ _TYPES: dict[str, dict[str, Any]] = {
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A tool as a run was given it: what the model is told, the operation that a proposal becomes, and how its
-    arguments are spelled (empty: as the operation takes them)."""
+    """A tool as a run was given it: what the model is told, the operation that a proposal becomes, how its arguments
+    are spelled (empty: as the operation takes them), and what is `given` to it by the run and not by the model."""
 
     tool: Tool
     operation: str
     spelling: str = ""
+    given: dict[str, Any] = {}
 
     def arguments_of(self, proposed: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of the operation that a proposal means. Raises Malformed: `arguments_invalid`."""
-        return spelled(self.spelling, proposed)
+        return spelled(self.spelling, proposed, self.given)
 
 
 def offers_of(
-    names: Iterable[str], contracts: Mapping[str, OperationContract], *, spellings: Mapping[str, str] = SPELLED
+    names: Iterable[str],
+    contracts: Mapping[str, OperationContract],
+    *,
+    spellings: Mapping[str, str] = SPELLED,
+    given: Mapping[str, dict[str, Any]] = _NONE,
 ) -> tuple[Offer, ...]:
-    """The tools that these names stand for; `spellings` say how tools in the box are spelled here.
+    """The tools that these names stand for; `spellings` say how tools in the box are spelled here, and `given` what the
+    run adds to the calls of one.
 
     Raises:
         Malformed: `tool_unknown`: there is no such tool and no such operation.
@@ -76,7 +86,9 @@ def offers_of(
             raise _unknown(name, contracts)
         tool = name if name in BOX else operation.replace(".", "_")
         spelling = spellings.get(tool, "") if tool in BOX else ""
-        found[tool] = Offer(tool=_tool(tool, contract, spelling), operation=operation, spelling=spelling)
+        found[tool] = Offer(
+            tool=_tool(tool, contract, spelling), operation=operation, spelling=spelling, given=given.get(tool, {})
+        )
     return tuple(found[name] for name in sorted(found))
 
 

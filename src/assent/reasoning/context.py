@@ -19,7 +19,7 @@ import msgspec
 
 from assent.primitives.digests import Digest, digest
 from assent.primitives.errors import Malformed
-from assent.reasoning.labels import Label, joined
+from assent.primitives.labels import Label, joined
 from assent.reasoning.messages import Message, ModelRequest, Opaque, Text, Tool, ToolCall, ToolResult
 
 BYTES_PER_TOKEN = 4

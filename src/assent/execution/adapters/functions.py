@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import inspect
 import os
+import re
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -33,10 +34,11 @@ from assent.execution.steering import Capabilities
 from assent.primitives.canonical import canonical, parse
 from assent.primitives.clock import Clock
 from assent.primitives.digests import digest
-from assent.primitives.errors import InvariantBroken, Malformed
+from assent.primitives.errors import InvariantBroken, Malformed, Refused
 
 CALLS_MAX = 64
 MESSAGE_CHARS_MAX = 300
+_CODE = re.compile(r"[a-z][a-z_]{0,39}\Z")
 _STILL = "it cannot be stopped and may still be running"
 
 
@@ -179,6 +181,8 @@ class _Call(threading.Thread):
                 Ending.FAILED, "wall_limit", f"it took longer than {order.limits.wall_ms} ms and was cancelled",
                 limit=limit,
             )  # fmt: skip
+        if isinstance(self.fault, Refused) and _CODE.match(self.fault.code):
+            return _End(Ending.FAILED, self.fault.code, str(self.fault)[:MESSAGE_CHARS_MAX])  # a no, in our own words
         if self.fault is not None:
             return _End(Ending.FAILED, "exception", _said(self.fault))
         if self.bytes > self._bytes_max:

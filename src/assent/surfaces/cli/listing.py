@@ -40,6 +40,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     "Agents": (
         Command("chat", f"{_HERE}.talking:chat", "talk to an agent"),
         Command("agents", f"{_HERE}.agents:agents", "list the agents that can be talked to"),
+        Command("skills", f"{_HERE}.skills:skills", "list the skills that agents are told of"),
         Command("sessions list", f"{_HERE}.agents:list_sessions", "list the conversations"),
         Command("sessions show", f"{_HERE}.agents:show_session", "show what a conversation holds"),
         Command("sessions reset", f"{_HERE}.agents:reset_session", "begin a conversation afresh"),
