@@ -23,7 +23,7 @@ from pathlib import Path
 
 import msgspec
 
-from assent.bootstrap.node import own_targets
+from assent.bootstrap.own_machine import own_targets
 from assent.bootstrap.system import SystemClock, SystemEntropy
 from assent.execution.adapters.artefacts import ArtefactFolder
 from assent.execution.adapters.ssh import SshTarget

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from assent.bootstrap.node import own_targets
+from assent.bootstrap.own_machine import own_targets
 from assent.bootstrap.settings import read_settings
 from assent.bootstrap.settings_web import WebSettings
 from assent.bootstrap.system import SystemClock

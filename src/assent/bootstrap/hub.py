@@ -11,7 +11,8 @@ import msgspec
 from assent.bootstrap.anchors import AnchorFile
 from assent.bootstrap.beyond import GUEST_KEYS
 from assent.bootstrap.keys import log_identity
-from assent.bootstrap.node import DATABASE_NAME, own_targets
+from assent.bootstrap.node import DATABASE_NAME
+from assent.bootstrap.own_machine import own_targets
 from assent.bootstrap.settings import Settings
 from assent.bootstrap.system import SystemEntropy
 from assent.execution.adapters.artefacts import ArtefactFolder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,45 +14,16 @@ import msgspec
 from assent.bootstrap.anchors import AnchorFile
 from assent.bootstrap.beyond import guests_of, targets_beyond
 from assent.bootstrap.descriptors import raise_open_files_limit
-from assent.bootstrap.environment import environment
 from assent.bootstrap.keys import log_identity
 from assent.bootstrap.offering import STANDARD, spellings_here
+from assent.bootstrap.own_machine import own_targets
 from assent.bootstrap.settings_skills import SkillSettings
 from assent.bootstrap.settings_targets import HubSettings, TargetSettings
 from assent.bootstrap.settings_web import WebSettings
 from assent.bootstrap.surroundings import Surroundings
 from assent.bootstrap.system import SystemClock, SystemEntropy
-from assent.execution.adapters.artefacts import ArtefactFolder
-from assent.execution.adapters.files import FileLane
-from assent.execution.adapters.functions import FunctionLane
-from assent.execution.adapters.http import HttpLane
-from assent.execution.adapters.jsonrpc import RpcLane
-from assent.execution.adapters.local import LocalTarget
-from assent.execution.adapters.mcp import McpLane
-from assent.execution.adapters.process import ProcessLane
-from assent.execution.adapters.python import PythonLane
-from assent.execution.adapters.secrets import SecretDrivers
-from assent.execution.adapters.sse import SseLane
-from assent.execution.adapters.terminal import TerminalLane
-from assent.execution.adapters.wasm import WasmLane
-from assent.execution.adapters.websocket import WebSocketLane
-from assent.execution.adapters.wires.plans import RoadPlan
 from assent.execution.carry import Executor
-from assent.execution.functions import Callee
 from assent.execution.grants import GrantGate
-from assent.execution.orders import (
-    FileOrder,
-    FunctionOrder,
-    HttpOrder,
-    McpOrder,
-    ProcessOrder,
-    PythonOrder,
-    RpcOrder,
-    SseOrder,
-    TerminalOrder,
-    WasmOrder,
-    WebSocketOrder,
-)
 from assent.execution.ports import Lane, Target
 from assent.execution.seals import SealKey
 from assent.ledger.adapters.sqlite import SqliteLedger
@@ -65,7 +36,6 @@ from assent.ledger.commands import OpenLog, ReleaseLease, RenewLease, TakeLease
 from assent.ledger.connectors import catalogue
 from assent.ledger.dispatch import Dispatcher
 from assent.ledger.operations import Operation, Place
-from assent.operations.assistant import ASSISTANT
 from assent.operations.budgeting import Budgeting
 from assent.operations.budgets import Budgets
 from assent.operations.checkpoints import Checkpoints
@@ -78,7 +48,6 @@ from assent.operations.recovery import Recovery
 from assent.operations.reviews import Reviews
 from assent.operations.runs.runs import Runs
 from assent.operations.runs.sessions import Sessions
-from assent.operations.scripts import PLAYED
 from assent.operations.targets import Targets
 from assent.operations.timelines import Timelines
 from assent.operations.verification import Verification
@@ -102,9 +71,6 @@ HEARTBEAT_S = 4.0
 AGENT_SCHEMA = Schema((Field(name="description"),))
 TEXT_CHARACTERS_MAX = 60
 DATABASE_NAME = "assent.db"
-
-
-_NONE: Mapping[str, Callee] = {}
 
 
 class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,10 +159,7 @@ async def open_node(
         await store.apply(TakeLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS))
         seal = SealKey(entropy(32))
         surroundings = Surroundings(blueprint.workspace, blueprint.skills)
-        targets = own_targets(
-            clock, entropy, data, lanes, blueprint.functions, web=blueprint.web, callees=surroundings.callees
-        )
-        targets += targets_beyond(blueprint.declared, data=data, store=store, clock=clock, entropy=entropy)
+        targets = _targets(blueprint, surroundings, lanes, store=store, clock=clock, entropy=entropy)
         executor = Executor(targets=targets, gate=GrantGate(seal), clock=clock)
         node = _wire(
             blueprint,
@@ -327,6 +290,20 @@ async def _enlist(registry: Registry, agents: tuple[AgentDefinition, ...], *, te
             await registry.put(entries, fence=fence)
 
 
+def _targets(
+    blueprint: Blueprint,
+    surroundings: Surroundings,
+    lanes: Mapping[type, Lane] | None,
+    *,
+    store: SqliteLedger,
+    clock: Clock,
+    entropy: Entropy,
+) -> list[Target]:
+    data = blueprint.data
+    own = own_targets(clock, entropy, data, lanes, blueprint.functions, web=blueprint.web, callees=surroundings.callees)
+    return [*own, *targets_beyond(blueprint.declared, data=data, store=store, clock=clock, entropy=entropy)]
+
+
 def _policies(
     store: SqliteLedger, operations: Mapping[str, Operation], principals: tuple[KnownPrincipal, ...]
 ) -> Policies:
@@ -336,53 +313,6 @@ def _policies(
         build=lambda text: Engine(bundle=Bundle(text=text), contracts=contracts, principals=principals),
         check=lambda text: check(text, contracts=contracts, principals=principals),
     )
-
-
-def own_targets(
-    clock: Clock,
-    entropy: Entropy,
-    data: Path,
-    lanes: Mapping[type, Lane] | None,
-    functions: Iterable[Callable[..., Any]] = (),
-    *,
-    web: WebSettings | None = None,
-    callees: Mapping[str, Callee] = _NONE,
-) -> list[Target]:
-    """This machine, with the lanes that are given or with all there are; `functions` are those of the host program, and
-    `callees` Assent's own."""
-    if lanes is not None:
-        return [LocalTarget(lanes=lanes, clock=clock)]
-    artefacts = ArtefactFolder(data / "artefacts", entropy=entropy)
-    process = ProcessLane(clock=clock, state_dir=data / "sandbox", artefacts=artefacts)
-    web = web or WebSettings()
-    roads = RoadPlan(tls=web.tls, proxy=web.proxy)
-    secrets = SecretDrivers(environment=environment())
-    http = HttpLane(clock=clock, entropy=entropy, artefacts=artefacts, tls=web.tls, proxy=web.proxy, secrets=secrets)
-    own: dict[type, Lane] = {  # closed in this order: what is built on others first
-        McpOrder: McpLane(clock=clock, entropy=entropy, process=process, http=http, artefacts=artefacts),
-        RpcOrder: RpcLane(clock=clock, entropy=entropy, process=process, http=http, artefacts=artefacts),
-        TerminalOrder: TerminalLane(clock=clock, process=process, artefacts=artefacts),
-        ProcessOrder: process,
-        HttpOrder: http,
-        SseOrder: SseLane(clock=clock, entropy=entropy, artefacts=artefacts, roads=roads),
-        WebSocketOrder: WebSocketLane(clock=clock, entropy=entropy, artefacts=artefacts, roads=roads),
-        FileOrder: FileLane(clock=clock),
-        FunctionOrder: FunctionLane(
-            clock=clock,
-            functions={
-                **PLAYED,
-                **callees,
-                **{o.operation.contract.name: o.callee for o in offered((*functions, *ASSISTANT)) if o.callee},
-            },
-        ),
-        PythonOrder: PythonLane(
-            clock=clock, entropy=entropy, protected=[data], artefacts=artefacts, tested=process.selftest
-        ),
-        WasmOrder: WasmLane(
-            clock=clock, entropy=entropy, protected=[data], artefacts=artefacts, tested=process.selftest
-        ),
-    }
-    return [LocalTarget(lanes=own, clock=clock, probe=process.offers)]
 
 
 @asynccontextmanager
