@@ -226,7 +226,7 @@ UNSPEAKABLE: dict[str, dict[str, Any]] = {
     "a model without end": {"model": "x" * 300},
     "no message": {"messages": ()},
     "no room to answer": {"output_tokens_max": 0},
-    "too hot": {"temperature_milli": 2_001},
+    "too hot": {"temperature_milli": 5_001},
     "too cold": {"temperature_milli": -1},
     "a tool without a name": tools(""),
     "a tool with a space": tools("look at"),

@@ -10,13 +10,12 @@ from assent.ledger.operations import Operation
 from assent.operations.models import Endpoint, ModelOperation
 from assent.operations.scripts import SCRIPT_BYTES_MAX, ScriptedModel, read_script
 from assent.primitives.errors import Malformed, Unavailable
+from assent.reasoning.endpoints import PROVIDERS
 from assent.reasoning.ports import Wire
 
 KNOWN = {
-    "anthropic": Endpoint(name="anthropic", url="https://api.anthropic.com", credential="env:ANTHROPIC_API_KEY"),
-    "openai": Endpoint(name="openai", url="https://api.openai.com", credential="env:OPENAI_API_KEY"),
-    "gemini": Endpoint(name="gemini", url="https://generativelanguage.googleapis.com", credential="env:GEMINI_API_KEY"),
-    "ollama": Endpoint(name="ollama", url="http://127.0.0.1:11434"),
+    name: Endpoint(name=name, url=one.url, credential=f"env:{one.key}" if one.key else "")
+    for name, one in PROVIDERS.items()
 }
 
 
@@ -28,7 +27,7 @@ def model_operations(declared: Iterable[ModelSettings]) -> tuple[Operation, ...]
         Unavailable: `script_unreadable`.
     """
     found: dict[str, Operation] = {
-        name: ModelOperation(endpoint, wire=partial(wire_of, name)) for name, endpoint in KNOWN.items()
+        name: ModelOperation(endpoint, wire=partial(wire_of, PROVIDERS[name].wire)) for name, endpoint in KNOWN.items()
     }
     found |= {one.endpoint.name: _operation(one) for one in declared}
     return tuple(found.values())

@@ -14,6 +14,7 @@ from msgspec import structs
 from assent.bootstrap.settings_text import Document, near
 from assent.operations.model_costs import Price
 from assent.operations.models import Endpoint
+from assent.reasoning import endpoints
 from assent.reasoning.agents import AgentDefinition, ResetPolicy, agent_faults
 
 MODEL_KEYS = ("wire", "url", "key", "script", "about", "input_micros", "output_micros")
@@ -23,7 +24,7 @@ AGENT_KEYS = (
     "capabilities", "skills", "workspace_notes", "temperature_milli", "output_tokens_max", "context_tokens_max",
     "turns_max", "tokens_max", "micros_max", "reset", "reset_limit",
 )  # fmt: skip
-WIRES = ("anthropic", "openai", "openai-chat", "gemini", "ollama", "scripted")
+WIRES = (*endpoints.WIRES, "scripted")
 RESETS = ("manual", "age", "idle", "tokens", "messages")
 INSTRUCTIONS_BYTES_MAX = 262_144
 
@@ -45,22 +46,18 @@ def read_agents(document: Document, *, models: tuple[ModelSettings, ...], home: 
     """The agents that can be talked to; what is wrong with them is added to the document's faults."""
     named = [name for name in document.tables(("agents",)) if document.has(("agents", name, "models"))]
     found = tuple(_agent(document, name, home) for name in named)
-    endpoints = {one.endpoint.name for one in models}
+    known = {one.endpoint.name for one in models} | endpoints.PROVIDERS.keys()
     for agent in found:
         for model in agent.models:
             endpoint = model.partition(":")[0]
-            if endpoint not in endpoints and endpoint not in KNOWN_ENDPOINTS:
-                known = near(endpoint, [*endpoints, *KNOWN_ENDPOINTS])
-                document.fault(("agents", agent.name, "models"), f"`{endpoint}` is not a declared model{known}")
+            if endpoint not in known:
+                told = f"`{endpoint}` is not a declared model{near(endpoint, sorted(known))}"
+                document.fault(("agents", agent.name, "models"), told)
         for other in agent.delegates:
             if other not in {one.name for one in found}:
                 message = f"`{other}` is not an agent that can be talked to{near(other, [one.name for one in found])}"
                 document.fault(("agents", agent.name, "delegates"), message)
     return found
-
-
-KNOWN_ENDPOINTS = ("anthropic", "openai", "gemini", "ollama")
-"""Endpoints that need no declaration: their address and where their key is looked for are known."""
 
 
 def _model(document: Document, name: str, home: Path) -> ModelSettings:

@@ -25,6 +25,7 @@ from assent.ledger.operations import Facts, Place
 from assent.operations.model_costs import Price, estimated, used
 from assent.primitives.errors import Malformed
 from assent.reasoning.context import read_pieces, spoken
+from assent.reasoning.endpoints import address
 from assent.reasoning.failures import FailureKind, Fault
 from assent.reasoning.messages import Completion, ModelRequest
 from assent.reasoning.ports import BrokenAnswer, Decoder, Wire
@@ -54,7 +55,7 @@ class ModelOperation(Unobserved):
         self._endpoint = endpoint
         self._wire = wire
         self._host = host_port(url)
-        self._base = url.text.rstrip("/")
+        self._base = url.text
         self.contract = model_contract(endpoint.name, endpoint.summary, reaches=(self._host,))
 
     def facts(self, arguments: dict[str, Any], place: Place) -> Facts:
@@ -79,7 +80,7 @@ class ModelOperation(Unobserved):
         request = self._wire().request(asked_for(self.contract, arguments, place))
         return HttpOrder(
             method="POST",
-            url=self._base + request.path,
+            url=address(self._base, request.path),
             hosts=obligations.hosts,
             headers=request.headers,
             body=request.body,

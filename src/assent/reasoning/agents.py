@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal, TypeAlias
 
 import msgspec
 
 from assent.primitives.errors import Malformed
+from assent.reasoning.endpoints import NAME, read_model_name
 
-NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?\Z")
 MODELS_MAX = 8
 TOOLS_MAX = 128
 INSTRUCTIONS_BYTES_MAX = 262_144
@@ -111,5 +110,8 @@ def _within(agent: AgentDefinition, name: str, least: int, most: int) -> bool:
 
 
 def _is_model(text: str) -> bool:
-    endpoint, colon, model = text.partition(":")
-    return bool(colon and model and NAME.match(endpoint))
+    try:
+        read_model_name(text)
+    except Malformed:
+        return False
+    return True

@@ -48,7 +48,7 @@ class Ollama:
         Raises:
             Malformed: `request_unspeakable`.
         """
-        check(request, names=TOOL_NAMES)
+        check(request, names=TOOL_NAMES, milli_max=5_000)
         system = [{"role": "system", "content": "\n\n".join(request.system)}] if request.system else []
         options: dict[str, Any] = {"num_predict": request.output_tokens_max}
         if request.temperature_milli is not None:
