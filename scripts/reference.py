@@ -41,10 +41,22 @@ LISTED = ("budgets",)
 """Sections that are lists of tables."""
 
 _MOVED = ("effect", "before", "moves", "state")
+_NOTED = ("journal", "before", "state", "node", "fence")
 _DISPATCHED = (*_MOVED, "attempt", "grant", "node", "fence", "policy", "rules", "review")
 SHARED_FIELDS: dict[str, tuple[str, ...]] = {
     "log.opened": (),
     "policy.activated": (),
+    "run.started": (*_NOTED, "payload"),
+    "run.heard": (*_NOTED, "key", "payload"),
+    "run.waiting": (*_NOTED, "move"),
+    "run.paused": (*_NOTED, "move"),
+    "run.resumed": (*_NOTED, "move"),
+    "run.ended": (*_NOTED, "move", "payload"),
+    "session.opened": (*_NOTED, "payload"),
+    "session.asked": (*_NOTED, "key", "payload"),
+    "session.replied": (*_NOTED, "key", "payload"),
+    "session.reset": (*_NOTED, "payload"),
+    "session.compacted": (*_NOTED, "payload"),
     "effect.accepted": (
         *_MOVED,
         "code",

@@ -13,14 +13,20 @@ import pytest
 from assent.bootstrap.founding import found
 from assent.execution.outcomes import Ending
 from assent.ledger.budgets import Hold, Unit, Window
-from assent.ledger.commands import ActivatePolicy, ExpireReviews, FenceOut, OpenLog
+from assent.ledger.commands import ActivatePolicy, ExpireReviews, FenceOut, OpenLog, TakeLease, WriteNotes
 from assent.ledger.connectors import BUILTIN
 from assent.ledger.decisions import Verdict
 from assent.ledger.effects import Move
+from assent.ledger.journals import Journal, Note
 from assent.ledger.ports import LedgerStore
+from assent.operations.runs import entries
+from assent.operations.runs.states import RunMove
 from assent.policy.terms import ANNOTATIONS
 from assent.primitives.digests import digest
-from assent.primitives.leases import SYSTEM
+from assent.primitives.ids import NodeId
+from assent.primitives.leases import SYSTEM, Fence
+from assent.reasoning.agents import AgentDefinition
+from assent.reasoning.messages import Message
 from assent.surfaces.cli import listing
 from assent.surfaces.cli.exits import Exit
 from assent.testing.calls import intent_to
@@ -131,6 +137,36 @@ async def _live_through_everything(store: LedgerStore, clock: SetClock) -> None:
     clock.pass_ms(120_000)
     await store.apply(ExpireReviews(tenant=ACME))
     await store.apply(ActivatePolicy(tenant=ACME, revision=digest(b"1"), text="1", by="person:ann", expected=""))
+    await _keep_journals(store)
+
+
+async def _keep_journals(store: LedgerStore) -> None:
+    """Everything that is written down about runs and sessions."""
+    node = Fence(node=NodeId("nod_journals"), number=1)
+    await store.apply(TakeLease(tenant=SYSTEM, fence=node, ttl_ms=60_000))
+    salt, agent = bytes(16), AgentDefinition(name="writer", models=("play:it",))
+    words = Message(role="user", parts=())
+    begun = entries.Started(agent=agent, offers=(), on_behalf_of=("person:ann",), prior=(), task=words, by="person:ann")
+    exchange = entries.Exchange(pieces=())
+    said = entries.Heard(message=words, by="person:ann", after=1)
+
+    async def write(note: Note) -> Journal:
+        await store.apply(WriteNotes(tenant=ACME, fence=node, notes=(note,)))
+        journal = await store.journal(ACME, note.kind, note.id)
+        assert journal is not None
+        return journal
+
+    run = await write(entries.started("run_1", begun, parent="", salt=salt))
+    run = await write(entries.heard(run, said, key="k", salt=salt, owned=True))
+    run = await write(entries.waiting(run, reason="person", of="eff_1"))
+    run = await write(entries.paused(run, by="person:ann"))
+    run = await write(entries.resumed(run, by="person:ann"))
+    await write(entries.ended(run, RunMove.FINISH, entries.Ended(text="x"), by="assent", salt=salt))
+    session = await write(entries.opened("s", exchange, agent="writer", identity="person:ann", forked="", salt=salt))
+    session = await write(entries.asked(session, run="run_1", key="k", words=b"x", salt=salt))
+    session = await write(entries.replied(session, exchange, run="run_1", final=True, key="r", salt=salt))
+    session = await write(entries.reset(session, by="person:ann", why="asked for", salt=salt))
+    await write(entries.shortened(session, exchange, originals="sha256:0", run="run_1", salt=salt))
 
 
 def _drafts(path: Path) -> set[str]:
@@ -142,6 +178,17 @@ def _drafts(path: Path) -> set[str]:
             for value in (sub for one in given for sub in ast.walk(one)):
                 if isinstance(value, ast.Constant) and isinstance(value.value, str) and "." in value.value:
                     found_types.add(value.value)
+    return found_types | _notes(path)
+
+
+def _notes(path: Path) -> set[str]:
+    """The types of entries that a module writes into journals."""
+    found_types = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"note", "_on", "_moved"}:
+            given = [*node.args, *(k.value for k in node.keywords if k.arg == "type_")]
+            texts = [one.value for one in given if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+            found_types |= {text for text in texts if text.startswith(("run.", "session."))}
     return found_types
 
 

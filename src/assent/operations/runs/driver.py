@@ -145,7 +145,7 @@ class Driver:
         story.journal = journal
 
     async def _prior(self, story: Story) -> tuple[Piece, ...]:
-        named = story.compacted.pieces if story.compacted else story.begun.prior
+        named = story.begun.prior
         contents = await self._store.contents(story.journal.tenant, named) if named else {}
         return read_pieces(named, contents)
 

@@ -1,6 +1,6 @@
 """What is written down about runs and sessions: one builder for each type of entry, and the payloads they commit to.
 
-    run.started ── run.heard · run.waiting · run.paused · run.resumed · run.compacted ── run.ended
+    run.started ── run.heard · run.waiting · run.paused · run.resumed ── run.ended
     session.opened ── session.asked · session.replied · session.reset · session.compacted ── …
 
 Texts and whatever may be personal stand in payloads, which can be erased; bodies hold states, names and digests.
@@ -54,14 +54,6 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     answers: str = ""
 
 
-class Compacted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The transcript up to and with turn `through` is told as `pieces` from then on; `originals` is what it was."""
-
-    through: int
-    pieces: tuple[str, ...]
-    originals: tuple[str, ...]
-
-
 class Ended(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a run ended: its last words, or what failed."""
 
@@ -110,13 +102,6 @@ def paused(run: Journal, *, by: str) -> Note:
 def resumed(run: Journal, *, by: str) -> Note:
     """A node works on a run again."""
     return _moved(run, RunMove.RESUME, "run.resumed", {"by": by}, owned=True)
-
-
-def compacted(run: Journal, payload: Compacted, *, salt: bytes) -> Note:
-    """What was said is told more shortly from here on."""
-    return _on(
-        run, run.state, "run.compacted", {"through": payload.through}, owned=True, salt=salt, payload=_encode(payload)
-    )
 
 
 def ended(run: Journal, move: RunMove, payload: Ended, *, by: str, salt: bytes) -> Note:

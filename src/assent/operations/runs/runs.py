@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -38,7 +39,7 @@ from assent.primitives.errors import Conflict, NotFound, Refused
 from assent.primitives.ids import IdSource, TenantId
 from assent.primitives.leases import Fence
 from assent.reasoning.agents import AgentDefinition, check_agent
-from assent.reasoning.context import Piece, Source, read_pieces
+from assent.reasoning.context import BYTES_PER_TOKEN, Piece, Source, read_pieces
 from assent.reasoning.failures import FailureKind, failure
 from assent.reasoning.messages import Message, Text
 
@@ -47,6 +48,8 @@ EFFECTS_MAX = 100_000
 DEPTH_MAX = 4
 KEPT_MAX = 2
 """How many of the newest pieces stand beside a summary as they were said."""
+SESSION_SHARE_PERCENT = 60
+"""How much of what an agent can be told a session may fill before it is summed up."""
 COMPACTION = """\
 Sum up this conversation for yourself, so that you can go on from the summary alone. Keep what the person wants, what
 was decided, what was done and with which results, names, paths and numbers as they are, and what is still open. Leave
@@ -119,6 +122,7 @@ class Runs:
         journal = None
         if session:
             await self._sessions.renew(tenant, session, policy=agent.reset, now_ms=self._clock.now_ms())
+            await self._compact_if_large(tenant, session, agent, by=by)
             journal, exchange = await self._sessions.now(tenant, session)
             known = await self._sessions.run_of(tenant, session, key) if key else None
             if known:
@@ -203,6 +207,15 @@ class Runs:
         (data,) = piece_bytes([summary_of(seen.text, run=run)])
         await self._sessions.shorten(tenant, session, summary=data, kept=KEPT_MAX, run=run)
         return run
+
+    async def _compact_if_large(self, tenant: TenantId, session: str, agent: AgentDefinition, *, by: str) -> None:
+        """Sum a session up that would leave a new run too little room. Where that fails, the run has less of it."""
+        _, exchange = await self._sessions.now(tenant, session)
+        held = await self._store.contents(tenant, exchange.pieces)
+        tokens = sum(len(data) for data in held.values()) // BYTES_PER_TOKEN
+        if tokens * 100 > agent.context_tokens_max * SESSION_SHARE_PERCENT:
+            with suppress(Refused):
+                await self.compact(tenant, session, agent, by=by)
 
     async def fork(self, tenant: TenantId, run: str, *, turn: int, identity: str, channel: str, name: str) -> str:
         """A new session that holds what was said in a run up to and with `turn`; its id.
@@ -329,7 +342,7 @@ class Runs:
         data = [content(one) for one in piece_bytes(transcript_of(story, prior=prior)[len(prior) :])]
         await self._keep(tenant, data)
         journal, holds = await self._sessions.now(tenant, story.begun.session)
-        before = story.compacted.pieces if story.compacted else holds.pieces
+        before = holds.pieces
         text = end.text or (end.failure.message if end.failure else "")
         exchange = Exchange(pieces=(*before, *(one.digest for one in data)), text=text)
         return (
@@ -340,7 +353,7 @@ class Runs:
         )  # fmt: skip
 
     async def _prior(self, story: Story) -> tuple[Piece, ...]:
-        named = story.compacted.pieces if story.compacted else story.begun.prior
+        named = story.begun.prior
         return read_pieces(named, await self._store.contents(story.journal.tenant, named) if named else {})
 
     async def skills(self) -> Around:

@@ -36,13 +36,12 @@ RETRY_AFTER_MS_MAX = 60_000
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """Ask a model, after `delay_ms`. `compact`: what it is told was too large, so first make that smaller."""
+    """Ask a model, after `delay_ms`."""
 
     turn: int
     attempt: int
     model: str
     delay_ms: int = 0
-    compact: bool = False
 
 
 class Perform(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,13 +144,9 @@ def _ask(story: Story, turn: int) -> Step:
         return limit or Ask(turn=turn, attempt=number, model=model)
     fault = tried[-1].fault
     assert fault is not None, "an attempt that is over has an answer or a fault"
-    if fault.kind is FailureKind.CONTEXT_TOO_LARGE:
-        again = sum(one.fault is not None and one.fault.kind is fault.kind for one in attempts)
-        repeat = chain[(len(tried) - 1) % len(chain)]
-        return Ask(turn=turn, attempt=number, model=repeat, compact=True) if again < 2 else _given_up(tried)
     if fault.kind is FailureKind.BUDGET_EXHAUSTED:  # it stands in the inbox; once there is room it is asked again
         return Wait(reason="budget", of=tried[-1].effect.id, question=fault.message)
-    if fault.kind is FailureKind.PROVIDER_FILTERED:
+    if fault.kind in (FailureKind.PROVIDER_FILTERED, FailureKind.CONTEXT_TOO_LARGE):
         return _given_up(tried)
     return _fall_back(story, turn, tried, model=model, number=number)
 

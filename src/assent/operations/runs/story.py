@@ -18,7 +18,7 @@ from assent.ledger.effects import Effect, EffectState
 from assent.ledger.journals import Journal
 from assent.ledger.ports import Record
 from assent.operations.models import COMPLETION, FAULT
-from assent.operations.runs.entries import Compacted, Ended, Heard, Started
+from assent.operations.runs.entries import Ended, Heard, Started
 from assent.operations.runs.telling import told
 from assent.operations.timelines import intent_of, outcome_of, reason_of
 from assent.primitives.errors import InvariantBroken
@@ -62,7 +62,6 @@ class Story(msgspec.Struct, kw_only=True):
     tries: dict[tuple[int, int], int] = {}
     """How often a call was asked for again, because it surely had not happened."""
     heard: list[Heard] = []
-    compacted: Compacted | None = None
     ended: Ended | None = None
     children: dict[str, Ended] = {}
     """How the runs ended that were begun for calls, by the call's effect."""
@@ -94,8 +93,6 @@ class Story(msgspec.Struct, kw_only=True):
         match record.type:
             case "run.heard":
                 self.heard.append(_payload(record, Heard))
-            case "run.compacted":
-                self.compacted = _payload(record, Compacted)
             case "run.ended":
                 self.ended = _payload(record, Ended)
             case "run.resumed":

@@ -67,16 +67,11 @@ def sources_of(story: Story, *, turn: int = 0) -> list[Source]:
 
 
 def transcript_of(story: Story, *, prior: Sequence[Piece], through: int | None = None) -> list[Piece]:
-    """Everything said so far, or up to and with turn `through`, in order; after a compaction the shorter telling of it
-    (which then is `prior`)."""
-    pieces = list(prior)
-    first = 1
-    if story.compacted:
-        first = story.compacted.through + 1
-    else:
-        pieces.append(_said(story.begun.task, story.begun.by, Label(integrity=Integrity.USER)))
+    """Everything said so far, or up to and with turn `through`, in order."""
+    task = _said(story.begun.task, story.begun.by, Label(integrity=Integrity.USER))
+    pieces = [*prior, task]
     last = story.turn if through is None else through
-    for turn in range(first, last + 1):
+    for turn in range(1, last + 1):
         pieces += _turn(story, turn, told=joined(piece.label for piece in pieces))
     return pieces
 
