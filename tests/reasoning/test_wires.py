@@ -145,6 +145,14 @@ def test_too_large_a_context_is_told_apart(wire: str) -> None:
     assert told.kind is FailureKind.CONTEXT_TOO_LARGE
 
 
+@pytest.mark.parametrize("wire", WIRES)
+def test_too_large_a_context_is_told_apart_in_the_middle_of_an_answer_too(wire: str) -> None:
+    words = "the request exceeds the available context size"
+    code, told = fault(wire, Reply(text="half of an answer", failing=Failing(way="error_event", message=words)))
+    assert (code, told.kind) == ("answer_error", FailureKind.CONTEXT_TOO_LARGE)
+    assert words in told.message
+
+
 @pytest.mark.parametrize(
     ("way", "codes"),
     [("cut", {"cut_short"}), ("garbage", {"answer_malformed", "answer_cut"}),

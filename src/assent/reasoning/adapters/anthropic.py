@@ -100,14 +100,14 @@ class Anthropic:
 
 
 def _mark(body: dict[str, Any]) -> None:
-    """Set a cache breakpoint behind the tools, behind the system texts and behind the last message."""
+    """Set a cache breakpoint behind the tools, behind the system texts and behind the last message; and behind what was
+    the last message before, because from one breakpoint the provider looks back over a few blocks only."""
     for name in ("tools", "system"):
         if body.get(name):
             body[name][-1] |= _CACHED
-    if body["messages"]:
-        last = body["messages"][-1]["content"][-1]
-        if last["type"] not in _THINKING:
-            last |= _CACHED
+    users = [message for message in body["messages"] if message["role"] == "user"]
+    for message in users[-2:]:
+        message["content"][-1] |= _CACHED
 
 
 def _spelled(message: Message) -> dict[str, Any]:
@@ -174,6 +174,7 @@ class _Reader:
         self.done = False
         self._begun = False
         self._blocks: dict[int, _Block] = {}
+        self._calls = 0
         self._stop = Stop.END
         self._used: dict[str, int] = {}
         self._model = ""
@@ -239,7 +240,8 @@ class _Reader:
             return []
         self._blocks[index] = _Block(block)
         if kind == "tool_use":
-            return [CallDelta(index=index, name=text(block, "name"))]
+            self._calls += 1
+            return [CallDelta(index=self._calls - 1, name=text(block, "name"))]
         words = text(block, "text") if kind == "text" else ""
         return [TextDelta(text=words)] if words else []
 
