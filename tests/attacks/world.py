@@ -71,4 +71,8 @@ def planted_lane(user: str) -> Iterator[PlantedLane]:
 
 
 def _parent(pid: int) -> int:
-    return int(Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[1])
+    """Whose child a process is; 0 when it has ended meanwhile."""
+    try:
+        return int(Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0

@@ -21,7 +21,8 @@ def begun(site: Site, *argv: str) -> tuple[Machine, Machine, Asker]:
     """A hub, a guest, and a call that has left its mark there and goes on."""
     hub, guest = site.hub(), site.guest(token=site.token())
     asker = site.asker(*(argv or RUN))
-    assert eventually((site.workspace() / "deeds").exists)
+    mark = site.workspace() / "deeds"
+    assert eventually(lambda: mark.exists() and mark.stat().st_size > 0)
     return hub, guest, asker
 
 

@@ -120,8 +120,8 @@ def test_demo_holds_every_promise_when_nobody_is_asked(document, folder):
     assert document["on_behalf_of"] == [document["approver"]]
 
 
-def test_demo_takes_less_than_twenty_seconds(document):
-    assert 0 < document["duration_ms"] < 20_000
+def test_demo_takes_less_than_a_minute_however_busy_the_machine_is(document):
+    assert 0 < document["duration_ms"] < 60_000
 
 
 def test_demo_reads_the_change_log_that_is_in_the_folder(facts, folder):

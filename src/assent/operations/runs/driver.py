@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 
+from msgspec.structs import replace
+
 from assent.execution.outcomes import StreamEvent
 from assent.ledger.commands import WriteNotes
 from assent.ledger.contracts import EffectClass
@@ -22,6 +24,7 @@ from assent.operations.gate import Gate
 from assent.operations.models import CONNECTOR, ModelOperation
 from assent.operations.recovery import Recovery
 from assent.operations.runs import entries, steps
+from assent.operations.runs.breakers import Breakers
 from assent.operations.runs.entries import Ended
 from assent.operations.runs.events import (
     CallEnded,
@@ -35,7 +38,7 @@ from assent.operations.runs.events import (
     Words,
 )
 from assent.operations.runs.states import RunMove, RunState
-from assent.operations.runs.story import Story, key_of_attempt, key_of_call, place_of
+from assent.operations.runs.story import Attempt, Story, key_of_attempt, key_of_call, place_of
 from assent.operations.runs.transcript import pack_of, result_text
 from assent.operations.wishes import Answer, Wish
 from assent.primitives.clock import Entropy
@@ -69,6 +72,7 @@ class Driver:
         operations: Mapping[str, Operation],
         fence: Fence,
         entropy: Entropy,
+        breakers: Breakers,
         attend: Attend,
         also: Finish,
     ) -> None:
@@ -79,6 +83,7 @@ class Driver:
         self._fence = fence
         self._entropy = entropy
         self._attend = attend
+        self._breakers = breakers
         self._also = also
 
     async def drive(self, story: Story, tell: OnRunEvent, *, since: int) -> Story:
@@ -161,6 +166,7 @@ class Driver:
             return
         if step.delay_ms:
             await asyncio.sleep(step.delay_ms / 1000)
+        step = replace(step, model=self._breakers.chosen(step.model, story.begun.agent.models))
         tell(
             TurnBegan(
                 run=run, turn=step.turn, model=step.model, tokens=pack.tokens, label=pack.label.integrity,
@@ -183,10 +189,18 @@ class Driver:
         answer = await self._gate.perform(wish, on_event=show)
         kept.update(pack.digests)
         await self._read(story, answer.effect)
+        self._note(story.attempts[step.turn][step.attempt], step.model)
         said = story.answer(step.turn)
         if said and said.text and not shown:  # it came in one piece
             tell(Words(run=run, turn=step.turn, text=said.text))
         self._tell_fault(story, step, tell)
+
+    def _note(self, attempt: Attempt, model: str) -> None:
+        """Let the breakers know how it went."""
+        if attempt.completion is not None:
+            self._breakers.answered(model)
+        elif attempt.fault is not None and attempt.fault.kind is FailureKind.ADAPTER_UNAVAILABLE:
+            self._breakers.failed(model)
 
     def _question(self, story: Story, step: steps.Ask, pack: Pack, endpoint: str, kept: set[str]) -> Wish:
         agent = story.begun.agent

@@ -16,6 +16,7 @@ from assent.ledger.ports import LedgerStore
 from assent.operations.gate import Gate
 from assent.operations.recovery import Recovery
 from assent.operations.runs import entries, steps
+from assent.operations.runs.breakers import Breakers
 from assent.operations.runs.driver import Driver
 from assent.operations.runs.entries import Ended, Exchange, Started
 from assent.operations.runs.events import OnRunEvent, RunEvent
@@ -95,7 +96,7 @@ class Runs:
         self._entropy = entropy
         self._driver = Driver(
             store=store, gate=gate, recovery=recovery, operations=operations, fence=fence, entropy=entropy,
-            attend=self._attend, also=self._reply,
+            breakers=Breakers(clock=clock), attend=self._attend, also=self._reply,
         )  # fmt: skip
 
     async def begin(
