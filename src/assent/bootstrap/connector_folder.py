@@ -21,7 +21,7 @@ from assent.primitives.errors import Malformed, NotFound, Unavailable
 
 FILES = "*.json"
 CONNECTORS_MAX = 64
-BUILTIN_NAMES = frozenset(operation.contract.connector for operation in BUILTIN) | {"assistant", "model"}
+BUILTIN_NAMES = frozenset(operation.contract.connector for operation in BUILTIN) | {"assistant", "memory", "model"}
 
 
 class ConnectorFolder:

@@ -11,12 +11,14 @@ from typing import Any
 
 import msgspec
 
+from assent.bootstrap import remembering
 from assent.bootstrap.anchors import AnchorFile
 from assent.bootstrap.beyond import guests_of, targets_beyond
 from assent.bootstrap.descriptors import raise_open_files_limit
 from assent.bootstrap.keys import log_identity
 from assent.bootstrap.offering import STANDARD, spellings_here
 from assent.bootstrap.own_machine import own_targets
+from assent.bootstrap.remembering import WorkspaceNotes
 from assent.bootstrap.settings_skills import SkillSettings
 from assent.bootstrap.settings_targets import HubSettings, TargetSettings
 from assent.bootstrap.settings_web import WebSettings
@@ -36,6 +38,7 @@ from assent.ledger.commands import OpenLog, ReleaseLease, RenewLease, TakeLease
 from assent.ledger.connectors import catalogue
 from assent.ledger.dispatch import Dispatcher
 from assent.ledger.operations import Operation, Place
+from assent.memory.adapters.notes import DeclaredNotes
 from assent.operations.budgeting import Budgeting
 from assent.operations.budgets import Budgets
 from assent.operations.checkpoints import Checkpoints
@@ -300,7 +303,9 @@ def _targets(
     entropy: Entropy,
 ) -> list[Target]:
     data = blueprint.data
-    own = own_targets(clock, entropy, data, lanes, blueprint.functions, web=blueprint.web, callees=surroundings.callees)
+    memory = DeclaredNotes(WorkspaceNotes(blueprint.workspace), tenants=blueprint.tenants)
+    callees = {**surroundings.callees, **remembering.callees(memory, clock)}
+    own = own_targets(clock, entropy, data, lanes, blueprint.functions, web=blueprint.web, callees=callees)
     return [*own, *targets_beyond(blueprint.declared, data=data, store=store, clock=clock, entropy=entropy)]
 
 

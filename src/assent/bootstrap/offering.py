@@ -14,6 +14,7 @@ from assent.ledger.connectors.searches import SEARCH, FilesSearch
 from assent.ledger.operations import Operation
 from assent.operations.assistant import ASSISTANT
 from assent.operations.functions import offered
+from assent.operations.remembering import MEMORY_SEARCH
 from assent.operations.skills import SKILL
 from assent.operations.toolbox import SPELLED
 from assent.operations.web_search import WebSearch
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from assent.bootstrap.connector_folder import ConnectorFolder
     from assent.bootstrap.settings_agents import ModelSettings
 
-_ASSISTANT: tuple[Operation, ...] = (*(one.operation for one in offered(ASSISTANT)), SKILL)
+_ASSISTANT: tuple[Operation, ...] = (*(one.operation for one in offered(ASSISTANT)), SKILL, MEMORY_SEARCH)
 
 _AS_IT_IS = SearchSettings()
 _SYSTEM_PATH = ":".join(sorted(PROGRAM_FOLDERS))

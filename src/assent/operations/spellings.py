@@ -17,6 +17,7 @@ from assent.ledger.connectors.http import URL_BYTES_MAX
 from assent.ledger.connectors.paths import PATH_BYTES_MAX
 from assent.ledger.connectors.python import NAME_BYTES_MAX, SOURCE_BYTES_MAX
 from assent.ledger.contracts import Argument, fit_arguments
+from assent.operations.remembering import LIMIT, QUERY
 from assent.primitives.errors import InvariantBroken, Malformed
 from assent.reasoning.skills import NAME_CHARACTERS_MAX
 
@@ -59,6 +60,11 @@ def _command(shell: str) -> Into:
         return {"argv": [shell, "-c", said["command"]], **_kept(said, cwd="cwd", timeout_s="wall_s")}
 
     return into
+
+
+def _recall(said: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Where is looked is what the agent declares."""
+    return {"query": said["query"], "sources": [*given.get("sources", ())], **_kept(said, limit="limit")}
 
 
 def _skill(said: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,6 +138,12 @@ SPELLINGS: Mapping[str, Spelling] = MappingProxyType(
                 ),
             ),
             into=lambda said, _: {"url": said["url"]},
+        ),
+        "memory-1": Spelling(
+            tool="memory_search",
+            summary="look something up in what is remembered: pieces of notes, where they stand, how old they are",
+            arguments=(QUERY, LIMIT),
+            into=_recall,
         ),
         "skill-1": Spelling(
             tool="skill",

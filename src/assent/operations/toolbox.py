@@ -33,10 +33,11 @@ BOX: Mapping[str, str] = MappingProxyType(
         "message": "assistant.message",
         "delegate": "assistant.delegate",
         "skill": "assistant.skill",
+        "memory_search": "memory.search",
     }
 )
 SPELLED: Mapping[str, str] = MappingProxyType(
-    {"bash": "bash-1", "python": "python-1", "web_fetch": "web-1", "skill": "skill-1"}
+    {"bash": "bash-1", "python": "python-1", "web_fetch": "web-1", "skill": "skill-1", "memory_search": "memory-1"}
 )
 """How tools in the box are spelled, where they have a spelling of their own."""
 _NONE: Mapping[str, dict[str, Any]] = MappingProxyType({})

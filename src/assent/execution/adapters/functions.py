@@ -34,7 +34,7 @@ from assent.execution.steering import Capabilities
 from assent.primitives.canonical import canonical, parse
 from assent.primitives.clock import Clock
 from assent.primitives.digests import digest
-from assent.primitives.errors import InvariantBroken, Malformed, Refused
+from assent.primitives.errors import InvariantBroken, Malformed, Refused, Unavailable
 
 CALLS_MAX = 64
 MESSAGE_CHARS_MAX = 300
@@ -181,7 +181,7 @@ class _Call(threading.Thread):
                 Ending.FAILED, "wall_limit", f"it took longer than {order.limits.wall_ms} ms and was cancelled",
                 limit=limit,
             )  # fmt: skip
-        if isinstance(self.fault, Refused) and _CODE.match(self.fault.code):
+        if isinstance(self.fault, Refused | Unavailable) and _CODE.match(self.fault.code):
             return _End(Ending.FAILED, self.fault.code, str(self.fault)[:MESSAGE_CHARS_MAX])  # a no, in our own words
         if self.fault is not None:
             return _End(Ending.FAILED, "exception", _said(self.fault))

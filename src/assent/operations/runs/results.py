@@ -114,6 +114,27 @@ def _hits(arguments: Mapping[str, Any], value: dict[str, Any]) -> str:
     return "\n\n".join(told) or "[nothing was found]"
 
 
+def _remembered(_: Mapping[str, Any], value: dict[str, Any]) -> str:
+    """Each piece with where it stands, on whose word, and since when; what may be out of date is said to be."""
+    told = [
+        f"{one['source']} ({one['integrity']}, {_day(one['recorded_at_ms'])}"
+        f"{', may be out of date' if one['stale'] else ''})\n{one['text']}"
+        for one in value["result"]
+    ]
+    return "\n\n".join(told) or "[nothing is remembered about it]"
+
+
+def _day(at_ms: int) -> str:
+    """The day in UTC, by the civil calendar's own arithmetic: nothing here may ask a clock."""
+    days = at_ms // 86_400_000 + 719_468
+    era, day = divmod(days, 146_097)
+    year = (day - day // 1_460 + day // 36_524 - day // 146_096) // 365
+    of_year = day - (365 * year + year // 4 - year // 100)
+    month = (5 * of_year + 2) // 153
+    year, month = year + era * 400 + (month >= 10), (month + 2) % 12 + 1
+    return f"{year:04}-{month:02}-{of_year - (153 * ((month + 9) % 12) + 2) // 5 + 1:02}"
+
+
 def _program(_: Mapping[str, Any], value: dict[str, Any]) -> str:
     parts = [str(value["stdout"])]
     if value.get("stderr"):
@@ -158,5 +179,6 @@ _TELLERS: Mapping[str, Told] = MappingProxyType(
         "files.edit": _edited,
         "files.search": _found,
         "http.search": _hits,
+        "memory.search": _remembered,
     }
 )

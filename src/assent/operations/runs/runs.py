@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 
@@ -130,7 +131,7 @@ class Runs:
                 return known
             prior = exchange.pieces
         begun = Started(
-            agent=agent, offers=self._offers(agent.tools, around), on_behalf_of=(by,), prior=prior, task=words,
+            agent=agent, offers=self._offers(agent, around), on_behalf_of=(by,), prior=prior, task=words,
             by=by, sections=(*sections, *around.sections), session=session,
         )  # fmt: skip
         id_ = self._ids.run()
@@ -317,7 +318,7 @@ class Runs:
         around = await self._surroundings.around(child)
         task = Message(role="user", parts=(Text(text=str(step.call.arguments.get("task", ""))),))
         begun = Started(
-            agent=child, offers=self._offers(narrowed, around),
+            agent=child, offers=self._offers(child, around),
             on_behalf_of=(parent.agent.principal, *parent.on_behalf_of), prior=(), task=task,
             by=parent.agent.principal, sections=around.sections, depth=parent.depth + 1, ancestors=chain,
         )  # fmt: skip
@@ -361,11 +362,14 @@ class Runs:
         """The skills there are now, for an agent that is told of them."""
         return await self._surroundings.around(AgentDefinition(name="any", models=(), workspace_notes=False))
 
-    def _offers(self, names: Sequence[str], around: Around) -> tuple[Offer, ...]:
-        """The tools of these names; whoever is told of skills can also read them."""
-        given = {"skill": {"skills": {one.name: str(one.digest) for one in around.skills}}}
-        more = ["skill"] if around.skills else []
-        return offers_of([*names, *more], self._contracts, spellings=self._spellings, given=given)
+    def _offers(self, agent: AgentDefinition, around: Around) -> tuple[Offer, ...]:
+        """The tools of an agent; one that is told of skills can read them, and one with memory can search it."""
+        given: dict[str, dict[str, Any]] = {
+            "skill": {"skills": {one.name: str(one.digest) for one in around.skills}},
+            "memory_search": {"sources": [*agent.memory]},
+        }
+        more = ["skill"] * bool(around.skills) + ["memory_search"] * bool(agent.memory)
+        return offers_of([*agent.tools, *more], self._contracts, spellings=self._spellings, given=given)
 
     async def _keep(self, tenant: TenantId, contents: Sequence[Content]) -> None:
         await self._store.apply(WriteNotes(tenant=tenant, fence=self._fence, notes=(), contents=tuple(contents)))

@@ -1,0 +1,1 @@
+"""Where memory is kept: in the process, or in declared files."""
