@@ -73,14 +73,8 @@ def targets(operation: str) -> tuple[str, ...]:
 
 
 def assistant_arguments(operation: str, target: str) -> dict[str, Any]:
-    given: dict[str, Any] = {
-        "question": target,
-        "text": target,
-        "agent": "other",
-        "task": target,
-        "items": [{"text": target}],
-    }
-    given |= {"query": "tea", "sources": [target], "limit": 5}
+    given: dict[str, Any] = {"question": target, "text": target, "agent": "other", "task": target, "limit": 5}
+    given |= {"items": [{"text": target}], "query": "tea", "sources": [target]}
     given |= {"name": target[:64], "file": target, "sha256": "sha256:" + "0" * 64}
     return {argument.name: given[argument.name] for argument in CONTRACTS[operation].arguments}
 
