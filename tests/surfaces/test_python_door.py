@@ -55,7 +55,9 @@ def test_chat_answers_in_one_line_when_a_model_is_named(home: Path, monkeypatch:
     model = plays(home, {"text": "4"})
     assert assent.chat("What is 2+2?", model=model) == "4"
     monkeypatch.setenv("ASSENT_MODEL", model)
-    assert asyncio.run(assent.achat("What is 2+2?")) == "4"
+    events: list[RunEvent] = []
+    assert asyncio.run(assent.achat("What is 2+2?", on_event=events.append)) == "4"
+    assert events
 
 
 def test_chat_says_what_to_use_when_a_loop_runs(home: Path) -> None:

@@ -131,14 +131,37 @@ class Agent:
         return [*dict.fromkeys((*self._functions, *(f for one in self._family() for f in one._functions)))]  # noqa: SLF001
 
 
-async def achat(message: str, *, model: str | Sequence[str] = (), session: str = "", **more: Any) -> str:  # noqa: ANN401
-    """Ask the assistant and get its answer. `more` are arguments of `Agent`; see there for what is raised."""
-    return await Agent(model=model, **more).achat(message, session=session)
+async def achat(
+    message: str,
+    *,
+    model: str | Sequence[str] = (),
+    session: str = "",
+    on_event: OnRunEvent | None = None,
+    on_review: OnReview | None = None,
+    on_question: OnQuestion | None = None,
+    **more: Any,  # noqa: ANN401 (arguments of `Agent`)
+) -> str:
+    """Ask the assistant and get its answer. `more` are arguments of `Agent`; see there for what is raised, and
+    `Agent.achat` for the rest."""
+    return await Agent(model=model, **more).achat(
+        message, session=session, on_event=on_event, on_review=on_review, on_question=on_question
+    )
 
 
-def chat(message: str, *, model: str | Sequence[str] = (), session: str = "", **more: Any) -> str:  # noqa: ANN401
+def chat(
+    message: str,
+    *,
+    model: str | Sequence[str] = (),
+    session: str = "",
+    on_event: OnRunEvent | None = None,
+    on_review: OnReview | None = None,
+    on_question: OnQuestion | None = None,
+    **more: Any,  # noqa: ANN401 (arguments of `Agent`)
+) -> str:
     """As `achat`, for programs without an event loop."""
-    return Agent(model=model, **more).chat(message, session=session)
+    return Agent(model=model, **more).chat(
+        message, session=session, on_event=on_event, on_review=on_review, on_question=on_question
+    )
 
 
 def _must_have_no_loop() -> None:
