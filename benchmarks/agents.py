@@ -29,6 +29,7 @@ from assent.ledger.journals import content
 from assent.operations.models import Endpoint, ModelOperation
 from assent.operations.runs import steps
 from assent.operations.runs.events import RunEvent, Words
+from assent.operations.runs.questions import Told
 from assent.operations.runs.runs import Runs
 from assent.operations.scripts import Line, Script, ScriptedCall, ScriptedModel
 from assent.policy.principals import KnownPrincipal
@@ -86,7 +87,7 @@ async def governed(node: Node) -> tuple[float, float]:
 
     step = steps.next_step(story)
     assert isinstance(step, steps.Ask)
-    await driver._ask(story, step, (), set(), tell)  # noqa: SLF001 (as above)
+    await driver._ask(story, step, Told((), ()), tell)  # noqa: SLF001 (as above)
     ended = time.perf_counter() - started
     assert story.answer(1) is not None
     return first * 1_000, ended * 1_000

@@ -161,12 +161,15 @@ async def _keep_journals(store: LedgerStore) -> None:
     run = await write(entries.waiting(run, reason="person", of="eff_1"))
     run = await write(entries.paused(run, by="person:ann"))
     run = await write(entries.resumed(run, by="person:ann"))
+    shorter = entries.Compacted(through=1, pieces=("sha256:1",), originals=("sha256:0",))
+    run = await write(entries.compacted(run, shorter, salt=salt))
     await write(entries.ended(run, RunMove.FINISH, entries.Ended(text="x"), by="assent", salt=salt))
     session = await write(entries.opened("s", exchange, agent="writer", identity="person:ann", forked="", salt=salt))
-    session = await write(entries.asked(session, run="run_1", key="k", words=b"x", salt=salt))
+    session = await write(entries.asked(session, run="run_1", key="k", words="x", messages=0, salt=salt))
     session = await write(entries.replied(session, exchange, run="run_1", final=True, key="r", salt=salt))
     session = await write(entries.reset(session, by="person:ann", why="asked for", salt=salt))
     await write(entries.shortened(session, exchange, originals="sha256:0", run="run_1", salt=salt))
+    await write(entries.requested(None, "run_1", asked="pause", by="person:ann"))
 
 
 def _drafts(path: Path) -> set[str]:
@@ -188,7 +191,7 @@ def _notes(path: Path) -> set[str]:
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"note", "_on", "_moved"}:
             given = [*node.args, *(k.value for k in node.keywords if k.arg == "type_")]
             texts = [one.value for one in given if isinstance(one, ast.Constant) and isinstance(one.value, str)]
-            found_types |= {text for text in texts if text.startswith(("run.", "session."))}
+            found_types |= {text for text in texts if text.startswith(("run.", "session.", "request."))}
     return found_types
 
 

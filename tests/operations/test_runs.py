@@ -14,7 +14,6 @@ from assent.ledger.effects import EffectState
 from assent.operations.runs.events import CallEnded, Decided, Proposal, RunEnded, RunEvent, Waiting
 from assent.operations.scripts import Script, ScriptedModel
 from assent.primitives.clock import Clock
-from assent.primitives.errors import Refused
 from assent.primitives.ids import ReviewId
 from assent.reasoning.agents import ResetPolicy
 from tests.operations.agents_house import ANN, TENANT, agent, answered, house, line
@@ -178,43 +177,6 @@ def test_run_waits_for_its_budget_and_goes_on_when_there_is_room(tmp_path: Path)
         async with house(tmp_path, writer, lines=script) as node:
             seen = await node.runs.drive(TENANT, seen.id)
             assert (seen.state, seen.text) == ("finished", "done")
-
-    asyncio.run(body())
-
-
-def test_session_is_summed_up_and_its_whole_stays_on_record(tmp_path: Path) -> None:
-    async def body() -> None:
-        writer = agent()
-        said = [line("one"), line("two"), line("what was said: a, b"), line("after")]
-        async with house(tmp_path, writer, lines=said) as node:
-            session = await node.sessions.open(TENANT, agent="writer", identity=ANN, channel="cli", name="main")
-            with pytest.raises(Refused, match="too little"):
-                await node.runs.compact(TENANT, session, writer, by=ANN)
-            for words in ("a", "b"):
-                await answered(node, words, of=writer, session=session)
-            _, before = await node.sessions.now(TENANT, session)
-            run = await node.runs.compact(TENANT, session, writer, by=ANN)
-            _, after = await node.sessions.now(TENANT, session)
-            assert (len(before.pieces), len(after.pieces)) == (4, 3)
-            assert after.pieces[1:] == before.pieces[2:]
-            kept = await node.gate._store.contents(TENANT, before.pieces)
-            assert set(kept) == set(before.pieces)
-            (summary,) = (await node.gate._store.contents(TENANT, after.pieces[:1])).values()
-            assert run.encode() in summary
-            assert (await node.verification.verify(TENANT)).ok
-
-    asyncio.run(body())
-
-
-def test_session_that_leaves_too_little_room_is_summed_up_by_itself(tmp_path: Path) -> None:
-    async def body() -> None:
-        writer = agent(context_tokens_max=4_000)
-        said = [line("x" * 5_000), line("y" * 5_000), line("short"), line("short"), line("end"), line("end")]
-        async with house(tmp_path, writer, lines=said) as node:
-            session = await node.sessions.open(TENANT, agent="writer", identity=ANN, channel="cli", name="main")
-            for words in ("a", "b", "c"):
-                assert (await answered(node, words, of=writer, session=session)).state == "finished"
-            assert len(await node.runs.ids(TENANT)) == 4
 
     asyncio.run(body())
 

@@ -312,7 +312,7 @@ def test_run_reads_a_skill_keeps_to_what_it_began_with_and_is_refused_what_chang
             assert told[2, 0][0] == "failed"
             assert told[2, 0][1].startswith("it failed (skill_changed)")
             story = await node.runs.story(TENANT, seen.id)
-            sections = {one.name: one.text for one in sources_of(story)}
+            sections = {one.name: one.text for one in sources_of(story, turn=1)}
             assert "Letters are blue." in sections["workspace_notes"]
             assert "- letters: How letters are written." in sections["workspace_skills"]
             assert "skill" in [one.tool.name for one in story.begun.offers]

@@ -110,6 +110,10 @@ class LedgerStore(Protocol):
         """Entries with seq > `after`, in order."""
         ...
 
+    async def records_at(self, tenant: TenantId, seqs: Collection[int]) -> dict[int, Record]:
+        """The entries at these positions, by position; one that is not there is left out."""
+        ...
+
     async def size(self, tenant: TenantId) -> int:
         """How many entries the tenant's log has."""
         ...

@@ -105,7 +105,9 @@ class ScriptedModel(_Played):
         said = sum(message.role == "assistant" for message in asked_for(self.contract, arguments, place).messages)
         if said >= len(self._script.lines):
             raise Malformed("script_over", f"the script has {len(self._script.lines)} lines, and all are said")
-        line = self._script.lines[said]
+        return self._spoken(self._script.lines[said], said)
+
+    def _spoken(self, line: Line, said: int) -> Completion:
         calls = tuple(
             ToolCall(id=f"call_{said}_{place_}", name=call.name, arguments=call.arguments)
             for place_, call in enumerate(line.calls)

@@ -184,6 +184,10 @@ class SqliteLedger:
         )
         return found
 
+    async def records_at(self, tenant: TenantId, seqs: Collection[int]) -> dict[int, Record]:
+        found: dict[int, Record] = await self._database.read(lambda c: _records_at(c, tenant, seqs))
+        return found
+
     async def size(self, tenant: TenantId) -> int:
         sql = "SELECT size FROM log_heads WHERE tenant = ?"
         row = await self._database.read(lambda c: c.execute(sql, (tenant,)).fetchone())
@@ -307,6 +311,12 @@ def _walk(connection: sqlite3.Connection, tenant: TenantId, seq: int) -> list[Re
         found.append(record)
         seq = record.body["before"]
     return found[::-1]
+
+
+def _records_at(connection: sqlite3.Connection, tenant: TenantId, seqs: Collection[int]) -> dict[int, Record]:
+    sql = "SELECT entry, payload FROM log WHERE tenant = ? AND seq = ?"
+    rows = ((seq, connection.execute(sql, (tenant, seq)).fetchone()) for seq in seqs)
+    return {seq: _record(*row) for seq, row in rows if row is not None}
 
 
 def _record(entry: bytes, payload: bytes | None) -> Record:

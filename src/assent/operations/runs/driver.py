@@ -10,9 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 
-from msgspec.structs import replace
-
-from assent.execution.outcomes import StreamEvent
 from assent.ledger.commands import WriteNotes
 from assent.ledger.contracts import EffectClass
 from assent.ledger.effects import Effect, EffectState
@@ -21,7 +18,6 @@ from assent.ledger.journals import Content, Note, Noted
 from assent.ledger.operations import Operation
 from assent.ledger.ports import LedgerStore
 from assent.operations.gate import Gate
-from assent.operations.models import CONNECTOR, ModelOperation
 from assent.operations.recovery import Recovery
 from assent.operations.runs import entries, steps
 from assent.operations.runs.breakers import Breakers
@@ -29,38 +25,37 @@ from assent.operations.runs.entries import Ended
 from assent.operations.runs.events import (
     CallEnded,
     Decided,
-    ModelFailed,
     OnRunEvent,
+    Paused,
     Proposal,
     RunEnded,
-    TurnBegan,
     Waiting,
-    Words,
 )
-from assent.operations.runs.states import RunMove, RunState
-from assent.operations.runs.story import Attempt, Story, key_of_attempt, key_of_call, place_of
-from assent.operations.runs.transcript import pack_of, result_text
+from assent.operations.runs.questions import Questions, Told
+from assent.operations.runs.requests import Requests
+from assent.operations.runs.states import ALIVE, RunMove, RunState
+from assent.operations.runs.story import Story, key_of_call, place_of
+from assent.operations.runs.transcript import result_text
 from assent.operations.wishes import Answer, Wish
 from assent.primitives.clock import Entropy
-from assent.primitives.errors import Conflict, Malformed, NotFound
+from assent.primitives.errors import Conflict, NotFound
 from assent.primitives.ids import TenantId
 from assent.primitives.leases import Fence
-from assent.reasoning.context import Pack, Piece, read_pieces
-from assent.reasoning.failures import FailureKind, failure
-from assent.reasoning.messages import TextDelta, ToolCall
+from assent.reasoning.messages import ToolCall
 
 MOVED_MAX = 4
 """How often an end is written anew because its session moved on."""
 
 Attend = Callable[[Story, steps.Attend, OnRunEvent], Awaitable[Ended | None]]
-Finish = Callable[[Story, Ended, bool], Awaitable[Iterable[Note]]]
+Finish = Callable[[Story, RunMove, Ended, str], Awaitable[Iterable[Note]]]
+Tell = Callable[[TenantId, str], Awaitable[Story]]
 
 
 class Driver:
     """Drives one run at a time for each caller; every dependency is given.
 
-    `attend` sees to a run that was begun for a call, and gives its end, or None while there is none; `also` gives what
-    is to be written together with a run's end.
+    `tell` tells the story of a run; `attend` sees to a run that was begun for a call, and gives its end, or None while
+    there is none; `also` gives what is to be written together with a run's end.
     """
 
     def __init__(
@@ -73,6 +68,8 @@ class Driver:
         fence: Fence,
         entropy: Entropy,
         breakers: Breakers,
+        requests: Requests,
+        tell: Tell,
         attend: Attend,
         also: Finish,
     ) -> None:
@@ -82,9 +79,14 @@ class Driver:
         self._operations = operations
         self._fence = fence
         self._entropy = entropy
+        self._requests = requests
+        self._tell = tell
         self._attend = attend
-        self._breakers = breakers
         self._also = also
+        self._questions = Questions(
+            store=store, gate=gate, operations=operations, entropy=entropy, breakers=breakers, read=self._read,
+            write=self.write,
+        )  # fmt: skip
 
     async def drive(self, story: Story, tell: OnRunEvent, *, since: int) -> Story:
         """Go on until the run is over or waits. What came of its calls after log position `since` is told first.
@@ -93,34 +95,67 @@ class Driver:
             Conflict: another node works on it.
             Unavailable: the database or this node's lease is not there; the run goes on from its record.
         """
-        prior = await self._prior(story)
-        kept: set[str] = {*story.begun.prior}
+        told, begun = await self._questions.begin(story), story.journal.last_seq
         for (turn, place), call in sorted(story.calls.items()):
             if turn == story.turn and call.effect.last_seq > since:
                 self._tell_end(story, turn, place, story.tool_of(turn, place), tell)
-        while RunState(story.journal.state) is RunState.RUNNING:
-            step = steps.next_step(story)
-            match step:
-                case steps.Ask():
-                    await self._ask(story, step, prior, kept, tell)
-                case steps.Perform():
-                    await self._perform(story, step, tell)
-                case steps.Settle():
-                    await self._settle(story, step, tell)
-                case steps.Attend():
-                    await self._see_to(story, step, tell)
-                case steps.Wait():
-                    await self._wait(story, step, tell)
-                case steps.End():
-                    await self.end(story, step.move, step.payload, by="assent", tell=tell)
+        moved = 0
+        while RunState((story := await self._heeding(story, begun, tell)).journal.state) is RunState.RUNNING:
+            try:
+                await self._take(story, steps.next_step(story), told, tell)
+            except Conflict as conflict:  # somebody spoke to it, or stopped it, just then: look again
+                moved += 1
+                if conflict.code != "journal_moved" or moved > MOVED_MAX:
+                    raise
         return story
+
+    async def _take(self, story: Story, step: steps.Step, told: Told, tell: OnRunEvent) -> None:
+        match step:
+            case steps.Ask():
+                await self._ask(story, step, told, tell)
+            case steps.Perform():
+                await self._perform(story, step, tell)
+            case steps.Settle():
+                await self._settle(story, step, tell)
+            case steps.Attend():
+                await self._see_to(story, step, tell)
+            case steps.Wait():
+                await self._wait(story, step, tell)
+            case steps.End():
+                await self.end(story, step.move, step.payload, by="assent", tell=tell)
+
+    async def _heeding(self, story: Story, since: int, tell: OnRunEvent) -> Story:
+        """The story between two steps: with what was said to the run meanwhile, and stopped if that was asked for."""
+        tenant, run = story.journal.tenant, story.journal.id
+        if await self._moved(story):
+            story = await self._tell(tenant, run)
+            self._tell_stop(story, tell)
+        if RunState(story.journal.state) is not RunState.RUNNING:
+            return story
+        if (story.journal.node, story.journal.fence) != (self._fence.node, self._fence.number):
+            raise Conflict("journal_held", f"another node works on run `{run}`", hint="wait until it is done")
+        request = await self._requests.open(tenant, run, since=since)
+        if request is not None and request.asked == "cancel":
+            await self.end(story, RunMove.CANCEL, Ended(), by=request.by, tell=tell)
+        elif request is not None:
+            await self.write(story, entries.paused(story.journal, by=request.by))
+            self._tell_stop(story, tell)
+        return story
+
+    def _tell_stop(self, story: Story, tell: OnRunEvent) -> None:
+        """Tell that somebody else stopped it."""
+        run, state = story.journal.id, RunState(story.journal.state)
+        if state is RunState.PAUSED:
+            tell(Paused(run=run))
+        elif state not in ALIVE:
+            tell(RunEnded(run=run, state=state, text=""))
 
     async def end(self, story: Story, move: RunMove, payload: Ended, *, by: str, tell: OnRunEvent) -> None:
         """Write how a run ends, together with what belongs to that."""
         for last in (*[False] * (MOVED_MAX - 1), True):
             note = entries.ended(story.journal, move, payload, by=by, salt=self._entropy(SALT_BYTES))
             try:
-                await self.write(story, note, *await self._also(story, payload, move is not RunMove.CANCEL))
+                await self.write(story, note, *await self._also(story, move, payload, by))
                 break
             except Conflict as conflict:  # the session was spoken in meanwhile; if the run itself moved, that stands
                 if last or conflict.code != "journal_moved" or await self._moved(story):
@@ -149,81 +184,17 @@ class Driver:
         assert journal is not None, "it was just written"
         story.journal = journal
 
-    async def _prior(self, story: Story) -> tuple[Piece, ...]:
-        named = story.begun.prior
-        contents = await self._store.contents(story.journal.tenant, named) if named else {}
-        return read_pieces(named, contents)
+    async def _ask(self, story: Story, step: steps.Ask, told: Told, tell: OnRunEvent) -> None:
+        instead = await self._questions.ask(story, step, told, tell)
+        match instead:
+            case steps.End():
+                await self.end(story, instead.move, instead.payload, by="assent", tell=tell)
+            case steps.Wait():
+                await self._wait(story, instead, tell)
+            case None:
+                pass
 
-    async def _ask(
-        self, story: Story, step: steps.Ask, prior: tuple[Piece, ...], kept: set[str], tell: OnRunEvent
-    ) -> None:
-        run = story.journal.id
-        try:
-            pack = pack_of(story, prior=prior)
-        except Malformed as malformed:
-            told = failure(FailureKind.CONTEXT_TOO_LARGE, malformed.message)
-            await self.end(story, RunMove.FAIL, Ended(failure=told), by="assent", tell=tell)
-            return
-        if step.delay_ms:
-            await asyncio.sleep(step.delay_ms / 1000)
-        step = replace(step, model=self._breakers.chosen(step.model, story.begun.agent.models))
-        tell(
-            TurnBegan(
-                run=run, turn=step.turn, model=step.model, tokens=pack.tokens, label=pack.label.integrity,
-                left_out=pack.left_out,
-            )
-        )  # fmt: skip
-        endpoint = f"{CONNECTOR}.{step.model.partition(':')[0]}"
-        operation = self._operations.get(endpoint)
-        live = operation.live() if isinstance(operation, ModelOperation) else None
-
-        shown: list[str] = []
-
-        def show(event: StreamEvent) -> None:
-            for delta in live.feed(event.data) if live else ():
-                if isinstance(delta, TextDelta):
-                    shown.append(delta.text)
-                    tell(Words(run=run, turn=step.turn, text=delta.text))
-
-        wish = self._question(story, step, pack, endpoint, kept)
-        answer = await self._gate.perform(wish, on_event=show)
-        kept.update(pack.digests)
-        await self._read(story, answer.effect)
-        self._note(story.attempts[step.turn][step.attempt], step.model)
-        said = story.answer(step.turn)
-        if said and said.text and not shown:  # it came in one piece
-            tell(Words(run=run, turn=step.turn, text=said.text))
-        self._tell_fault(story, step, tell)
-
-    def _note(self, attempt: Attempt, model: str) -> None:
-        """Let the breakers know how it went."""
-        if attempt.completion is not None:
-            self._breakers.answered(model)
-        elif attempt.fault is not None and attempt.fault.kind is FailureKind.ADAPTER_UNAVAILABLE:
-            self._breakers.failed(model)
-
-    def _question(self, story: Story, step: steps.Ask, pack: Pack, endpoint: str, kept: set[str]) -> Wish:
-        agent = story.begun.agent
-        arguments = {
-            "model": step.model.partition(":")[2],
-            "pieces": [*pack.digests],
-            "output_tokens_max": agent.output_tokens_max,
-        }
-        if agent.temperature_milli is not None:
-            arguments["temperature_milli"] = agent.temperature_milli
-        pairs = dict(zip(pack.digests, pack.data, strict=True))
-        contents = tuple(Content(digest=name, data=data, kept=name in kept) for name, data in pairs.items())
-        key = key_of_attempt(story.journal.id, step.turn, step.attempt)
-        return self._wish(story, endpoint, arguments, key, contents)
-
-    def _wish(
-        self,
-        story: Story,
-        operation: str,
-        arguments: Mapping[str, object],
-        key: str,
-        contents: tuple[Content, ...] = (),
-    ) -> Wish:
+    def _wish(self, story: Story, operation: str, arguments: Mapping[str, object], key: str) -> Wish:
         return Wish(
             tenant=story.journal.tenant,
             operation=operation,
@@ -232,7 +203,6 @@ class Driver:
             on_behalf_of=story.begun.on_behalf_of,
             run=story.journal.id,
             key=key,
-            contents=contents,
         )
 
     async def _perform(self, story: Story, step: steps.Perform, tell: OnRunEvent) -> None:
@@ -298,6 +268,7 @@ class Driver:
 
     async def _wait(self, story: Story, step: steps.Wait, tell: OnRunEvent) -> None:
         await self.write(story, entries.waiting(story.journal, reason=step.reason, of=step.of))
+        story.waits_for = f"{step.reason} {step.of}"
         tell(Waiting(run=story.journal.id, reason=step.reason, of=step.of, question=step.question))
 
     async def _read(self, story: Story, effect: Effect) -> None:
@@ -310,17 +281,6 @@ class Driver:
         if found is None:
             raise NotFound("effect_not_found", f"there is no effect `{effect.id}`", hint="see `assent timeline`")
         return found
-
-    def _tell_fault(self, story: Story, step: steps.Ask, tell: OnRunEvent) -> None:
-        attempt = story.attempts[step.turn][step.attempt]
-        if attempt.fault is not None:
-            then = steps.next_step(story)
-            tell(
-                ModelFailed(
-                    run=story.journal.id, turn=step.turn, model=step.model, message=attempt.fault.message,
-                    then=f"ask {then.model}" if isinstance(then, steps.Ask) else type(then).__name__.lower(),
-                )
-            )  # fmt: skip
 
     def _reads(self, operation: str) -> bool:
         known = self._operations.get(operation)

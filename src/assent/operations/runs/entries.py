@@ -1,7 +1,8 @@
 """What is written down about runs and sessions: one builder for each type of entry, and the payloads they commit to.
 
-    run.started ── run.heard · run.waiting · run.paused · run.resumed ── run.ended
+    run.started ── run.heard · run.waiting · run.paused · run.resumed · run.compacted ── run.ended
     session.opened ── session.asked · session.replied · session.reset · session.compacted ── …
+    request.made ── …
 
 Texts and whatever may be personal stand in payloads, which can be erased; bodies hold states, names and digests.
 """
@@ -27,7 +28,8 @@ FLAGS = ("turns-1",)
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a run begins with and keeps to: the agent as it was, its tools, whom it acts for, what was said before
-    (digests of pieces), what it is told beside the transcript, and the task. `by` is who gave it."""
+    (digests of pieces), what it is told beside the transcript, what was to be done before, and the task. `by` is who
+    gave it."""
 
     agent: AgentDefinition
     offers: tuple[Offer, ...]
@@ -39,6 +41,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     session: str = ""
     depth: int = 0
     ancestors: tuple[str, ...] = ()
+    todo: tuple[dict[str, Any], ...] = ()
 
     def offer_of(self, tool: str) -> Offer:
         """A tool of this run, by its name."""
@@ -54,6 +57,15 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     answers: str = ""
 
 
+class Compacted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The transcript up to and with turn `through` is told as `pieces` from then on: a summary, and the newest of what
+    was said word for word. `originals` is what it was."""
+
+    through: int
+    pieces: tuple[str, ...]
+    originals: tuple[str, ...]
+
+
 class Ended(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a run ended: its last words, or what failed."""
 
@@ -62,10 +74,12 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a session holds after a note: all that was said, as digests of pieces, and the newest words."""
+    """What a session holds after a note: all that was said, as digests of pieces, the newest words, and what is left to
+    be done."""
 
     pieces: tuple[str, ...]
     text: str = ""
+    todo: tuple[dict[str, Any], ...] = ()
 
 
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -104,6 +118,13 @@ def resumed(run: Journal, *, by: str) -> Note:
     return _moved(run, RunMove.RESUME, "run.resumed", {"by": by}, owned=True)
 
 
+def compacted(run: Journal, payload: Compacted, *, salt: bytes) -> Note:
+    """What was said is told more shortly from here on."""
+    return _on(
+        run, run.state, "run.compacted", {"through": payload.through}, owned=True, salt=salt, payload=_encode(payload)
+    )
+
+
 def ended(run: Journal, move: RunMove, payload: Ended, *, by: str, salt: bytes) -> Note:
     """A run ends."""
     failure = payload.failure.kind if payload.failure else ""
@@ -115,22 +136,22 @@ def opened(id_: str, payload: Exchange, *, agent: str, identity: str, forked: st
     """A session begins, empty or as a fork of another."""
     return note(
         kind="session", id_=id_, before=-1, state="open", owned=False, type_="session.opened",
-        body={"agent": agent, "identity": digest(identity.encode()), "forked": forked}, salt=salt,
+        body={
+            "agent": agent, "identity": digest(identity.encode()), "forked": forked, "messages": len(payload.pieces),
+        }, salt=salt,
         payload=_encode(payload), name=agent, parent=forked,
     )  # fmt: skip
 
 
-def asked(session: Journal, *, run: str, key: str, words: bytes, salt: bytes) -> Note:
-    """Something was said in a session, and a run answers it."""
-    return _on(
-        session, session.state, "session.asked", {"run": run}, owned=False, salt=salt, payload=_encode(words.decode()),
-        key=key,
-    )  # fmt: skip
+def asked(session: Journal, *, run: str, key: str, words: str, messages: int, salt: bytes) -> Note:
+    """Something was said in a session that holds so many messages, and a run answers it."""
+    body = {"run": run, "messages": messages}
+    return _on(session, session.state, "session.asked", body, owned=False, salt=salt, payload=_encode(words), key=key)
 
 
 def replied(session: Journal, payload: Exchange, *, run: str, final: bool, key: str, salt: bytes) -> Note:
     """A run answers in its session: for now, or for good. There is one final reply to a key."""
-    body = {"run": run, "phase": "final" if final else "provisional"}
+    body = {"run": run, "phase": "final" if final else "provisional", "messages": len(payload.pieces)}
     return _on(
         session, session.state, "session.replied", body, owned=False, salt=salt, payload=_encode(payload), key=key
     )
@@ -138,16 +159,22 @@ def replied(session: Journal, payload: Exchange, *, run: str, final: bool, key: 
 
 def reset(session: Journal, *, by: str, why: str, salt: bytes) -> Note:
     """A session begins afresh: what was said stays on record and is told no more."""
-    payload = _encode(Exchange(pieces=()))
-    return _on(session, session.state, "session.reset", {"by": by, "why": why}, owned=False, salt=salt, payload=payload)
+    payload, body = _encode(Exchange(pieces=())), {"by": by, "why": why, "messages": 0}
+    return _on(session, session.state, "session.reset", body, owned=False, salt=salt, payload=payload)
 
 
 def shortened(session: Journal, payload: Exchange, *, originals: str, run: str, salt: bytes) -> Note:
-    """A session is told more shortly from here on; `originals` is the digest of the list that it was, `run` the run
-    that summed it up."""
-    return _on(
-        session, session.state, "session.compacted", {"originals": originals, "run": run}, owned=False, salt=salt,
-        payload=_encode(payload),
+    """A session is told more shortly from here on; `originals` is the digest of the list that it was, `run` under which
+    name models were asked to sum it up."""
+    body = {"originals": originals, "run": run, "messages": len(payload.pieces)}
+    return _on(session, session.state, "session.compacted", body, owned=False, salt=salt, payload=_encode(payload))
+
+
+def requested(journal: Journal | None, run: str, *, asked: str, by: str) -> Note:
+    """Somebody asks a run that a process drives to pause, or to end."""
+    return note(
+        kind="request", id_=run, before=journal.last_seq if journal else -1, state=asked, owned=False,
+        type_="request.made", body={"asked": asked, "by": by},
     )  # fmt: skip
 
 

@@ -28,13 +28,23 @@ class Words(msgspec.Struct, frozen=True, kw_only=True, tag="words"):
 
 
 class ModelFailed(msgspec.Struct, frozen=True, kw_only=True, tag="model_failed"):
-    """A model did not answer. `then` is what follows."""
+    """A model did not answer. `then` is what follows, after `delay_ms`."""
 
     run: str
     turn: int
     model: str
     message: str
     then: str
+    delay_ms: int = 0
+
+
+class Shortened(msgspec.Struct, frozen=True, kw_only=True, tag="shortened"):
+    """What was said is told more shortly from here on: about `tokens` instead of `tokens_before`."""
+
+    run: str
+    turn: int
+    tokens_before: int
+    tokens: int
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True, tag="proposal"):
@@ -84,6 +94,12 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag="waiting"):
     question: str = ""
 
 
+class Paused(msgspec.Struct, frozen=True, kw_only=True, tag="paused"):
+    """Somebody stopped the run for a while."""
+
+    run: str
+
+
 class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
     """The run is over."""
 
@@ -93,5 +109,7 @@ class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
     failure: str = ""
 
 
-RunEvent: TypeAlias = TurnBegan | Words | ModelFailed | Proposal | Decided | CallEnded | Waiting | RunEnded
+RunEvent: TypeAlias = (
+    TurnBegan | Words | ModelFailed | Shortened | Proposal | Decided | CallEnded | Waiting | Paused | RunEnded
+)
 OnRunEvent: TypeAlias = Callable[[RunEvent], None]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 import msgspec
+from msgspec import structs
 
 from assent.ledger.commands import WriteNotes
 from assent.ledger.entries import SALT_BYTES
@@ -16,21 +17,22 @@ from assent.ledger.journals import ID_BYTES_MAX, Journal, Note, content
 from assent.ledger.ports import LedgerStore, Record
 from assent.operations.runs import entries
 from assent.operations.runs.entries import Exchange
+from assent.operations.runs.transcript import text_of
 from assent.primitives.clock import Entropy
 from assent.primitives.digests import digest
 from assent.primitives.errors import Conflict, Malformed, NotFound
 from assent.primitives.ids import TenantId
 from assent.primitives.leases import Fence
-from assent.reasoning.agents import ResetPolicy
-from assent.reasoning.context import BYTES_PER_TOKEN
-from assent.reasoning.messages import Message, Text
+from assent.reasoning.agents import Reset, ResetPolicy
+from assent.reasoning.context import piece_tokens, read_pieces
+from assent.reasoning.messages import Message
 
 SESSIONS_MAX = 10_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,126}\Z")
 
 
 class SessionView(msgspec.Struct, frozen=True, kw_only=True):
-    """A session as it is shown; `text` is the newest reply."""
+    """A session as it is shown; `text` is what was said last."""
 
     id: str
     agent: str
@@ -75,8 +77,8 @@ class Sessions:
         """
         journal = await self._store.journal(tenant, "session", id_)
         if journal is None:
-            raise NotFound("session_not_found", f"there is no session `{id_[:120]}`", hint="see `assent sessions`")
-        return journal, _held(await self._store.notes(tenant, "session", id_))
+            raise NotFound("session_not_found", f"there is no session `{id_[:120]}`", hint="see `assent sessions list`")
+        return journal, await self._held(journal)
 
     async def run_of(self, tenant: TenantId, id_: str, key: str) -> str | None:
         """The run that answers what was said under this key, if something was."""
@@ -86,10 +88,11 @@ class Sessions:
             (one.body["run"] for one in notes if one.type == "session.asked" and one.body.get("key") == wanted), None
         )
 
-    def asked(self, session: Journal, *, run: str, key: str, words: Message) -> Note:
+    def asked(self, session: Journal, holds: Exchange, *, run: str, key: str, words: Message) -> Note:
         """The note that something was said, to be written with the run that answers it."""
-        text = "".join(part.text for part in words.parts if isinstance(part, Text))
-        return entries.asked(session, run=run, key=key, words=text.encode(), salt=self._salt())
+        return entries.asked(
+            session, run=run, key=key, words=text_of(words), messages=len(holds.pieces), salt=self._salt()
+        )
 
     async def reset(self, tenant: TenantId, id_: str, *, by: str, why: str = "asked for") -> None:
         """Begin afresh. Raises NotFound, Conflict."""
@@ -105,38 +108,39 @@ class Sessions:
         """
         journal, exchange = await self.now(tenant, id_)
         return await self.begin(
-            tenant, exchange.pieces, agent=journal.name, identity=identity, channel=channel, name=name,
-            forked=journal.id,
-        )  # fmt: skip
+            tenant, exchange, agent=journal.name, identity=identity, channel=channel, name=name, forked=journal.id
+        )
 
     async def begin(
-        self, tenant: TenantId, pieces: tuple[str, ...], *, agent: str, identity: str, channel: str, name: str,
-        forked: str,
-    ) -> str:  # fmt: skip
-        """A new session that holds these pieces; its id. Raises Conflict: a session of this key is there already."""
+        self, tenant: TenantId, exchange: Exchange, *, agent: str, identity: str, channel: str, name: str, forked: str
+    ) -> str:
+        """A new session that holds this much; its id. Raises Conflict: `session_exists`."""
         new = session_id(identity=identity, channel=channel, name=name)
-        note = entries.opened(
-            new, Exchange(pieces=pieces), agent=agent, identity=identity, forked=forked, salt=self._salt()
-        )
-        await self._write(tenant, note)
+        note = entries.opened(new, exchange, agent=agent, identity=identity, forked=forked, salt=self._salt())
+        try:
+            await self._write(tenant, note)
+        except Conflict as conflict:
+            if conflict.code != "journal_moved":
+                raise
+            raise Conflict(
+                "session_exists", f"there is a session `{new[:120]}` already", hint="choose another name"
+            ) from conflict
         return new
 
     async def ids(self, tenant: TenantId) -> list[str]:
         """The ids of the newest sessions."""
         return [one.id for one in await self._store.journals(tenant, "session", limit=SESSIONS_MAX)]
 
-    async def newest(self, tenant: TenantId) -> list[SessionView]:
-        """The newest sessions, oldest first."""
-        found = await self._store.journals(tenant, "session", limit=SESSIONS_MAX)
-        return [await self.view(tenant, one.id) for one in found]
+    async def newest(self, tenant: TenantId, *, limit: int = SESSIONS_MAX) -> list[SessionView]:
+        """The newest sessions, oldest first; each from its row and its last entry."""
+        found = await self._store.journals(tenant, "session", limit=min(limit, SESSIONS_MAX))
+        last = await self._store.records_at(tenant, [one.last_seq for one in found])
+        return [_view(one, last[one.last_seq]) for one in found]
 
     async def view(self, tenant: TenantId, id_: str) -> SessionView:
         """One session. Raises NotFound."""
-        journal, exchange = await self.now(tenant, id_)
-        return SessionView(
-            id=journal.id, agent=journal.name, state=journal.state, messages=len(exchange.pieces), text=exchange.text,
-            forked=journal.parent, updated_at_ms=journal.updated_at_ms,
-        )  # fmt: skip
+        journal, _ = await self.now(tenant, id_)
+        return _view(journal, (await self._store.records_at(tenant, [journal.last_seq]))[journal.last_seq])
 
     async def renew(self, tenant: TenantId, id_: str, *, policy: ResetPolicy, now_ms: int) -> str:
         """Begin afresh if the agent's reset policy says that it is time; why, or an empty string.
@@ -144,40 +148,57 @@ class Sessions:
         Raises:
             NotFound: there is no such session.
         """
-        if policy.kind == "manual":
-            return ""
         journal, exchange = await self.now(tenant, id_)
-        notes = await self._store.notes(tenant, "session", id_)
-        began = max(one.at for one in notes if one.type in ("session.opened", "session.reset"))
-        held = await self._store.contents(tenant, exchange.pieces) if policy.kind == "tokens" else {}
-        counted = {
-            "age": (now_ms - began) // 1000,
-            "idle": (now_ms - journal.updated_at_ms) // 1000,
-            "messages": len(exchange.pieces),
-            "tokens": sum(len(data) for data in held.values()) // BYTES_PER_TOKEN,
-        }[policy.kind]
-        if not exchange.pieces or counted < policy.limit:
+        if policy.kind == "manual" or not exchange.pieces:
+            return ""
+        counted = await self._counted(journal, exchange, policy.kind, now_ms)
+        if counted < policy.limit:
             return ""
         why = f"{policy.kind} {counted} of {policy.limit}"
         await self.reset(tenant, id_, by="assent", why=why)
         return why
 
-    async def shorten(self, tenant: TenantId, id_: str, *, summary: bytes, kept: int, run: str) -> Exchange:
-        """Tell a session by a summary and the last `kept` pieces from now on. The whole of it stays on record.
+    async def _counted(self, journal: Journal, exchange: Exchange, kind: Reset, now_ms: int) -> int:
+        """What a reset policy of this kind counts."""
+        match kind:
+            case "age":
+                notes = await self._store.notes(journal.tenant, "session", journal.id)
+                began = max(one.at for one in notes if one.type in ("session.opened", "session.reset"))
+                return (now_ms - began) // 1000
+            case "idle":
+                return (now_ms - journal.updated_at_ms) // 1000
+            case "messages":
+                return len(exchange.pieces)
+            case "tokens":
+                held = await self._store.contents(journal.tenant, exchange.pieces)
+                return sum(piece_tokens(one) for one in read_pieces(exchange.pieces, held))
+            case "manual":
+                return 0
+
+    async def shorten(self, journal: Journal, exchange: Exchange, *, summary: bytes, kept: int, run: str) -> None:
+        """Tell a session, as `now` gave it, by a summary and the last `kept` pieces from now on. The whole of it stays
+        on record.
 
         Raises:
-            NotFound: there is no such session.
             Conflict: it was spoken in meanwhile.
         """
-        journal, exchange = await self.now(tenant, id_)
         piece = content(summary)
-        whole = digest("\n".join(exchange.pieces).encode())
         last = exchange.pieces[len(exchange.pieces) - kept :]
-        shorter = Exchange(pieces=(piece.digest, *last), text=exchange.text)
+        shorter = structs.replace(exchange, pieces=(piece.digest, *last))
+        whole = digest("\n".join(exchange.pieces).encode())
         note = entries.shortened(journal, shorter, originals=whole, run=run, salt=self._salt())
-        command = WriteNotes(tenant=tenant, fence=self._fence, notes=(note,), contents=(piece,))
+        command = WriteNotes(tenant=journal.tenant, fence=self._fence, notes=(note,), contents=(piece,))
         await self._store.apply(command)
-        return shorter
+
+    async def _held(self, journal: Journal) -> Exchange:
+        """What a session holds: what its newest entry says that says it."""
+        seq = journal.last_seq
+        while seq >= 0:
+            (record,) = (await self._store.records_at(journal.tenant, [seq])).values()
+            if record.type != "session.asked" and record.payload is not None:
+                return msgspec.json.decode(record.payload, type=Exchange)
+            seq = record.body["before"]
+        return Exchange(pieces=())
 
     async def _write(self, tenant: TenantId, *notes: Note) -> None:
         await self._store.apply(WriteNotes(tenant=tenant, fence=self._fence, notes=notes))
@@ -201,8 +222,14 @@ def session_id(*, identity: str, channel: str, name: str) -> str:
     return text
 
 
-def _held(notes: list[Record]) -> Exchange:
-    for record in reversed(notes):
-        if record.type != "session.asked" and record.payload is not None:
-            return msgspec.json.decode(record.payload, type=Exchange)
-    return Exchange(pieces=())
+def _view(journal: Journal, last: Record) -> SessionView:
+    if last.payload is None:
+        text = ""
+    elif last.type == "session.asked":
+        text = msgspec.json.decode(last.payload, type=str)
+    else:
+        text = msgspec.json.decode(last.payload, type=Exchange).text
+    return SessionView(
+        id=journal.id, agent=journal.name, state=journal.state, messages=last.body["messages"], text=text,
+        forked=journal.parent, updated_at_ms=journal.updated_at_ms,
+    )  # fmt: skip

@@ -29,6 +29,9 @@ class RunMove(StrEnum):
     CANCEL = "cancel"
 
 
+ALIVE = (RunState.RUNNING, RunState.WAITING, RunState.PAUSED)
+"""Where something may still come of it."""
+
 _S, _M = RunState, RunMove
 
 RUN = Transitions(

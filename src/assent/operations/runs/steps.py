@@ -36,12 +36,14 @@ RETRY_AFTER_MS_MAX = 60_000
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """Ask a model, after `delay_ms`."""
+    """Ask a model, after `delay_ms`. `compact`: what it is told was too large for its provider, so first make that
+    smaller."""
 
     turn: int
     attempt: int
     model: str
     delay_ms: int = 0
+    compact: bool = False
 
 
 class Perform(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,7 +138,7 @@ def _ask(story: Story, turn: int) -> Step:
     if attempts and attempts[-1].fault is None:
         return _open_attempt(attempts[-1])
     since = story.asked_since.get(turn, 0)
-    tried = attempts[since:]
+    tried = [one for one in attempts[since:] if not one.called_off]
     chain = story.begun.agent.models
     number, model = len(attempts), chain[len(tried) % len(chain)]
     if not tried:
@@ -146,7 +148,11 @@ def _ask(story: Story, turn: int) -> Step:
     assert fault is not None, "an attempt that is over has an answer or a fault"
     if fault.kind is FailureKind.BUDGET_EXHAUSTED:  # it stands in the inbox; once there is room it is asked again
         return Wait(reason="budget", of=tried[-1].effect.id, question=fault.message)
-    if fault.kind in (FailureKind.PROVIDER_FILTERED, FailureKind.CONTEXT_TOO_LARGE):
+    if fault.kind is FailureKind.CONTEXT_TOO_LARGE:
+        again = sum(one.fault is not None and one.fault.kind is fault.kind for one in attempts)
+        repeat = chain[(len(tried) - 1) % len(chain)]
+        return Ask(turn=turn, attempt=number, model=repeat, compact=True) if again < 2 else _given_up(tried)
+    if fault.kind is FailureKind.PROVIDER_FILTERED:
         return _given_up(tried)
     return _fall_back(story, turn, tried, model=model, number=number)
 

@@ -2,8 +2,9 @@
 
 Two kinds of record are folded. The run's own journal says what it began with, what people said, where it waited and
 how it ended. Its effects say what was asked of models and of the world: a model call of turn 3 has the key `run_…/3`,
-its further attempts `run_…/3~1`, …, and the call proposed in its place 2 the key `run_…/3/2`. Whatever has a record is
-never asked for again; what has none is what is left to do (`steps`).
+its further attempts `run_…/3~1`, …, and the call proposed in its place 2 the key `run_…/3/2`. Where what was said had
+to be summed up before turn 3, the questions for that are `run_…/3^0`, …. Whatever has a record is never asked for
+again; what has none is what is left to do (`steps`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from assent.ledger.effects import Effect, EffectState
 from assent.ledger.journals import Journal
 from assent.ledger.ports import Record
 from assent.operations.models import COMPLETION, FAULT
-from assent.operations.runs.entries import Ended, Heard, Started
+from assent.operations.runs.entries import Compacted, Ended, Heard, Started
 from assent.operations.runs.telling import told
 from assent.operations.timelines import intent_of, outcome_of, reason_of
 from assent.primitives.errors import InvariantBroken
@@ -32,8 +33,14 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     why not; with neither it is still open."""
 
     effect: Effect
+    model: str = ""
     completion: Completion | None = None
     fault: Fault | None = None
+
+    @property
+    def called_off(self) -> bool:
+        """Whether a person stopped it: that says nothing about the model."""
+        return self.effect.state is EffectState.CANCELLED
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,11 +52,20 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     value: dict[str, Any]
     arguments: dict[str, Any]
     rules: tuple[str, ...] = ()
+    reason: str = ""
 
     @property
     def over(self) -> bool:
         """Whether the model can be told what came of it."""
         return self.effect.settled
+
+
+class Shorter(msgspec.Struct, frozen=True, kw_only=True):
+    """From this attempt of this turn on, what was said before the turn is told more shortly."""
+
+    turn: int
+    attempt: int
+    compacted: Compacted
 
 
 class Story(msgspec.Struct, kw_only=True):
@@ -62,7 +78,13 @@ class Story(msgspec.Struct, kw_only=True):
     tries: dict[tuple[int, int], int] = {}
     """How often a call was asked for again, because it surely had not happened."""
     heard: list[Heard] = []
+    shorter: list[Shorter] = []
+    """Where it came to be told more shortly, in order."""
+    summaries: dict[tuple[int, int], list[Attempt]] = {}
+    """What a model was asked so that it can be told more shortly: by turn and part."""
     ended: Ended | None = None
+    waits_for: str = ""
+    """What it last came to wait for."""
     children: dict[str, Ended] = {}
     """How the runs ended that were begun for calls, by the call's effect."""
     asked_since: dict[int, int] = {}
@@ -72,6 +94,7 @@ class Story(msgspec.Struct, kw_only=True):
         """Take in an effect of the run as it stands now."""
         place = place_of(effect.key, self.journal.id)
         if place is None:
+            self._note_summary(effect, history)
             return
         turn, call, attempt = place
         outcome = outcome_of(history)
@@ -86,19 +109,44 @@ class Story(msgspec.Struct, kw_only=True):
             raise InvariantBroken(
                 "run_broken", f"attempt {attempt} of turn {turn} of `{self.journal.id}` has none before"
             )
-        attempts[attempt : attempt + 1] = [_attempt(effect, outcome, history)]
+        attempts[attempt : attempt + 1] = [attempt_of(effect, history)]
+
+    def _note_summary(self, effect: Effect, history: Sequence[Record]) -> None:
+        place = summary_place_of(effect.key, self.journal.id)
+        if place is not None:
+            turn, part, attempt = place
+            self.summaries.setdefault((turn, part), [])[attempt : attempt + 1] = [attempt_of(effect, history)]
+
+    def note_shorter(self, compacted: Compacted) -> None:
+        """Take in that it is told more shortly from the question on that comes next."""
+        turn = compacted.through + 1
+        self.shorter.append(Shorter(turn=turn, attempt=len(self.attempts.get(turn, ())), compacted=compacted))
 
     def note_entry(self, record: Record) -> None:
         """Take in an entry of the run's journal."""
         match record.type:
             case "run.heard":
                 self.heard.append(_payload(record, Heard))
+            case "run.compacted":
+                self.note_shorter(_payload(record, Compacted))
             case "run.ended":
                 self.ended = _payload(record, Ended)
+            case "run.waiting":
+                self.waits_for = waits_for(record)
             case "run.resumed":
                 self.asked_since[self.turn] = len(self.attempts.get(self.turn, ()))
             case _:
                 pass
+
+    def base(self, turn: int, attempt: int = 0) -> Compacted | None:
+        """Which shorter telling a question begins with, if there is one."""
+        found = [one.compacted for one in self.shorter if (one.turn, one.attempt) <= (turn, attempt)]
+        return found[-1] if found else None
+
+    @property
+    def latest(self) -> Compacted | None:
+        """The shortest telling there is."""
+        return self.shorter[-1].compacted if self.shorter else None
 
     @property
     def turn(self) -> int:
@@ -117,7 +165,8 @@ class Story(msgspec.Struct, kw_only=True):
     @property
     def usage(self) -> Usage:
         """All tokens that were used up so far."""
-        found = [one.completion.usage for turn in self.attempts.values() for one in turn if one.completion]
+        asked = [*self.attempts.values(), *self.summaries.values()]
+        found = [one.completion.usage for attempts in asked for one in attempts if one.completion]
         return Usage(
             input_tokens=sum(one.input_tokens for one in found),
             output_tokens=sum(one.output_tokens for one in found),
@@ -132,7 +181,7 @@ class Story(msgspec.Struct, kw_only=True):
             for (of, _), call in sorted(self.calls.items())
             if of < turn and call.effect.operation == "assistant.todo" and call.effect.state is EffectState.SUCCEEDED
         ]
-        found: list[dict[str, Any]] = lists[-1].get("result", {}).get("items", []) if lists else []
+        found: list[dict[str, Any]] = lists[-1].get("result", {}).get("items", []) if lists else [*self.begun.todo]
         return found
 
 
@@ -157,6 +206,21 @@ def tell_story(
     return story
 
 
+def waits_for(record: Record) -> str:
+    """What an entry says that a run waits for."""
+    return f"{record.body['reason']} {record.body['of']}" if record.type == "run.waiting" else ""
+
+
+def begun_of(record: Record) -> Started:
+    """What a run began with, from its first entry.
+
+    Raises:
+        InvariantBroken: `run_erased`.
+    """
+    found: Started = _payload(record, Started)
+    return found
+
+
 def key_of_attempt(run: str, turn: int, attempt: int) -> str:
     """The idempotency key of a question to a model."""
     return f"{run}/{turn}~{attempt}" if attempt else f"{run}/{turn}"
@@ -165,6 +229,21 @@ def key_of_attempt(run: str, turn: int, attempt: int) -> str:
 def key_of_call(run: str, turn: int, place: int, attempt: int = 0) -> str:
     """The idempotency key of a proposed call."""
     return f"{run}/{turn}/{place}~{attempt}" if attempt else f"{run}/{turn}/{place}"
+
+
+def key_of_summary(run: str, turn: int, part: int, attempt: int) -> str:
+    """The idempotency key of a question that sums up a part of what was said before a turn."""
+    return f"{run}/{turn}^{part}~{attempt}" if attempt else f"{run}/{turn}^{part}"
+
+
+def summary_place_of(key: str, run: str) -> tuple[int, int, int] | None:
+    """Turn, part and attempt of a question that sums up; None when it is none."""
+    head, slash, rest = key.partition("/")
+    turn, caret, rest = rest.partition("^")
+    part, _, attempt = rest.partition("~")
+    if head != run or not slash or not caret or not all(one.isdecimal() for one in (turn, part, attempt or "0")):
+        return None
+    return int(turn), int(part), int(attempt or 0)
 
 
 def place_of(key: str, run: str) -> tuple[int, int | None, int] | None:
@@ -185,19 +264,27 @@ def proposals_of(completion: Completion) -> list[ToolCall | BrokenCall]:
     return [part for part in completion.parts if isinstance(part, ToolCall | BrokenCall)][:CALLS_MAX]
 
 
-def _attempt(effect: Effect, outcome: Outcome | None, history: Sequence[Record]) -> Attempt:
+def attempt_of(effect: Effect, history: Sequence[Record]) -> Attempt:
+    """A question to a model, from its record."""
+    intent, outcome = intent_of(history), outcome_of(history)
+    model = f"{effect.operation.removeprefix('model.')}:{intent.arguments.get('model', '')}" if intent else ""
     value = outcome.value if outcome else {}
     if effect.state is EffectState.SUCCEEDED and COMPLETION in value:
-        return Attempt(effect=effect, completion=msgspec.convert(value[COMPLETION], Completion))
-    if FAULT in value:
-        return Attempt(effect=effect, fault=msgspec.convert(value[FAULT], Fault))
+        return Attempt(effect=effect, model=model, completion=msgspec.convert(value[COMPLETION], Completion))
+    return Attempt(effect=effect, model=model, fault=_fault(effect, outcome, history))
+
+
+def _fault(effect: Effect, outcome: Outcome | None, history: Sequence[Record]) -> Fault | None:
+    """Why a question was not answered; None while it may still be."""
+    if outcome and FAULT in outcome.value:
+        return msgspec.convert(outcome.value[FAULT], Fault)
     if effect.state is EffectState.REFUSED:
         kind = FailureKind.BUDGET_EXHAUSTED if effect.code == "budget_exhausted" else FailureKind.ADAPTER_REJECTED
-        return Attempt(effect=effect, fault=Fault(kind=kind, message=reason_of(history) or effect.code))
+        return Fault(kind=kind, message=reason_of(history) or effect.code)
     if effect.settled:
         message = (outcome.message if outcome else "") or f"the question ended as `{effect.code or effect.state}`"
-        return Attempt(effect=effect, fault=Fault(kind=FailureKind.ADAPTER_UNAVAILABLE, message=message))
-    return Attempt(effect=effect)
+        return Fault(kind=FailureKind.ADAPTER_UNAVAILABLE, message=message)
+    return None
 
 
 def _call(effect: Effect, outcome: Outcome | None, history: Sequence[Record]) -> Call:
@@ -211,6 +298,7 @@ def _call(effect: Effect, outcome: Outcome | None, history: Sequence[Record]) ->
         value=outcome.value if outcome else {},
         arguments=intent.arguments if intent else {},
         rules=tuple(ruled[-1]) if ruled else (),
+        reason=reason_of(history),
     )
 
 

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from assent.operations.runs.entries import Heard
+from assent.operations.runs.entries import Compacted, Heard
 from assent.operations.runs.steps import ASK, DELEGATE, answered, meaning_of
 from assent.operations.runs.story import Call, Story, proposals_of
 from assent.primitives.digests import digest
-from assent.primitives.errors import Malformed
 from assent.primitives.labels import Integrity, Label, joined
 from assent.reasoning.context import Pack, Piece, Said, Source, build_pack
 from assent.reasoning.interpretation import CALLS_MAX, Answered, Proposed, Unusable
@@ -27,8 +26,8 @@ and nothing else.
 Never repeat a secret that you come across."""
 
 
-def pack_of(story: Story, *, prior: Sequence[Piece], turn: int = 0) -> Pack:
-    """What the model is told next, or was told in `turn`.
+def pack_of(story: Story, *, prior: Sequence[Piece], turn: int, attempt: int = 0) -> Pack:
+    """What the model is told, or was told, in this attempt of `turn`. `prior` are the pieces it begins with (`named`).
 
     Raises:
         Malformed: `context_too_large`.
@@ -36,21 +35,25 @@ def pack_of(story: Story, *, prior: Sequence[Piece], turn: int = 0) -> Pack:
     return build_pack(
         sources=sources_of(story, turn=turn),
         tools=[one.tool for one in story.begun.offers],
-        transcript=transcript_of(story, prior=prior, through=turn - 1 if turn else None),
+        transcript=transcript_of(story, prior=prior, base=story.base(turn, attempt), through=turn - 1),
         tokens_max=story.begun.agent.context_tokens_max,
     )
 
 
-def retold_digests(story: Story, *, prior: Sequence[Piece], turn: int) -> list[str]:
-    """The pieces that the record says a model was told in `turn`; none when they do not fit any more."""
-    try:
-        return [*pack_of(story, prior=prior, turn=turn).digests]
-    except Malformed:
-        return []
+def room_of(story: Story, *, turn: int, limit: int) -> int:
+    """How many of `limit` tokens are left for the transcript beside what has to be told."""
+    needed = [one for one in sources_of(story, turn=turn) if one.needed]
+    tools = [one.tool for one in story.begun.offers]
+    return limit - build_pack(sources=needed, tools=tools, transcript=(), tokens_max=10**9).tokens
 
 
-def sources_of(story: Story, *, turn: int = 0) -> list[Source]:
-    """The sections: what compaction can never lose. With `turn`, as they stood before it."""
+def named(story: Story, base: Compacted | None) -> tuple[str, ...]:
+    """The digests of the pieces that a telling begins with: a shorter one, or what was said before the run."""
+    return base.pieces if base else story.begun.prior
+
+
+def sources_of(story: Story, *, turn: int) -> list[Source]:
+    """The sections, as they stand before `turn`: what no compaction can lose."""
     agent = story.begun.agent
     ours = Label(integrity=Integrity.SYSTEM)
     owned = f"agent:{agent.name}"
@@ -59,19 +62,23 @@ def sources_of(story: Story, *, turn: int = 0) -> list[Source]:
         Source(name="instructions", text=agent.instructions, source=owned, label=ours, needed=True),
         *story.begun.sections,
     ]
-    todo = story.todo_before(turn or story.turn + 1)
+    todo = story.todo_before(turn)
     if todo:
         lines = "\n".join(f"- [{'x' if one.get('done') else ' '}] {one.get('text', '')}" for one in todo)
         found.append(Source(name="todo", text=lines, source=owned, label=Label(), needed=True))
     return found
 
 
-def transcript_of(story: Story, *, prior: Sequence[Piece], through: int | None = None) -> list[Piece]:
-    """Everything said so far, or up to and with turn `through`, in order."""
-    task = _said(story.begun.task, story.begun.by, Label(integrity=Integrity.USER))
-    pieces = [*prior, task]
+def transcript_of(
+    story: Story, *, prior: Sequence[Piece], base: Compacted | None, through: int | None = None
+) -> list[Piece]:
+    """Everything said so far, or up to and with turn `through`, in order. `base` is the shorter telling that it begins
+    with, and `prior` are its pieces; without one they are what was said before the run."""
+    pieces = list(prior)
+    if base is None:
+        pieces.append(_said(story.begun.task, story.begun.by, Label(integrity=Integrity.USER)))
     last = story.turn if through is None else through
-    for turn in range(1, last + 1):
+    for turn in range(base.through + 1 if base else 1, last + 1):
         pieces += _turn(story, turn, told=joined(piece.label for piece in pieces))
     return pieces
 
@@ -80,7 +87,7 @@ def result_text(story: Story, call: Call) -> tuple[str, bool]:
     """What the model is told came of a call, and whether it failed."""
     if call.effect.operation == ASK and not call.failed:
         said = answered(story, call)
-        return (_text_of(said.message), False) if said else (call.text, call.failed)
+        return (text_of(said.message), False) if said else (call.text, call.failed)
     child = story.children.get(call.effect.id) if call.effect.operation == DELEGATE else None
     if child is None:
         return call.text, call.failed
@@ -138,12 +145,6 @@ def _spoken(story: Story, turn: int, answer: Completion) -> Message:
     return Message(role="assistant", parts=tuple(parts))
 
 
-def summary_of(text: str, *, run: str) -> Piece:
-    """The summary that stands for what was said before."""
-    words = f"[What was said before, summed up]\n{text}"
-    return _said(_user(words), f"run:{run}", Label())
-
-
 def piece_words(piece: Piece) -> tuple[str, str]:
     """Who says a piece, and in which words, for people to read."""
     if not isinstance(piece.what, Said):
@@ -171,7 +172,8 @@ def _user(text: str) -> Message:
     return Message(role="user", parts=(Text(text=text),))
 
 
-def _text_of(message: Message) -> str:
+def text_of(message: Message) -> str:
+    """The words of a message."""
     return "".join(part.text for part in message.parts if isinstance(part, Text))
 
 

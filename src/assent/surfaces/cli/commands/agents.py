@@ -241,7 +241,7 @@ async def replay_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> 
 def _moved(seen: RunView) -> Said:
     return Said(
         document=msgspec.to_builtins(seen),
-        tell=lambda paper: tell_runs(paper, [seen]),
+        tell=lambda paper: paper.line(f"`{seen.id}` is {seen.state}."),
         exit=Exit.DONE if seen.state in ("paused", "cancelled") else OF_RUN[seen.state],
     )
 

@@ -16,12 +16,13 @@ from assent.operations.runs.events import (
     Waiting,
 )
 from assent.operations.runs.sessions import SessionView
-from assent.operations.runs.views import Retold, RunView
+from assent.operations.runs.views import Retold, RunLine, RunView
 from assent.surfaces.cli.escapes import cut
 from assent.surfaces.cli.paper import Paper, Part, Span, Tone
 from assent.surfaces.cli.telling.calls import call_line, short
 
 LINE_COLUMNS = 100
+TASK_COLUMNS = 60
 _TONES = {
     "finished": Tone.GOOD, "failed": Tone.BAD, "cancelled": Tone.BAD, "waiting": Tone.WAIT, "paused": Tone.WAIT,
     "running": Tone.PLAIN,
@@ -56,10 +57,16 @@ def tell_event(paper: Paper, event: RunEvent) -> None:
             pass
 
 
-def tell_runs(paper: Paper, runs: Iterable[RunView]) -> None:
+def tell_runs(paper: Paper, runs: Iterable[RunLine]) -> None:
     """A line for each run."""
     rows: list[list[Part]] = [
-        [Span(run.state, _TONES[run.state]), run.agent, f"turn {run.turn}", run.id, cut(" ".join(run.task.split()), 60)]
+        [
+            Span(run.state, _TONES[run.state]),
+            run.agent,
+            run.id,
+            paper.clock(run.updated_at_ms),
+            cut(" ".join(run.task.split()), TASK_COLUMNS) + (f"  (waits for {run.waits_for})" if run.waits_for else ""),
+        ]
         for run in runs
     ]
     paper.table(rows or [["there are no runs yet; `assent chat` begins one"]])

@@ -1,0 +1,92 @@
+"""Work that a run hands on: a run of its own, with no more than may be passed on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+
+from assent.ledger.journals import Note
+from assent.ledger.ports import LedgerStore
+from assent.operations.runs import entries, steps
+from assent.operations.runs.entries import Ended, Started
+from assent.operations.runs.states import ALIVE, RunMove, RunState
+from assent.operations.runs.story import Story
+from assent.operations.runs.surroundings import Around
+from assent.operations.toolbox import Offer
+from assent.primitives.ids import TenantId
+from assent.reasoning.agents import AgentDefinition
+from assent.reasoning.messages import Message, Text
+
+DEPTH_MAX = 4
+CHILDREN_MAX = 1_000
+
+
+class Delegating:
+    """Begins and meets the runs that calls begin. `tell` tells the story of a run."""
+
+    def __init__(
+        self,
+        *,
+        store: LedgerStore,
+        agents: Mapping[str, AgentDefinition],
+        around: Callable[[AgentDefinition], Awaitable[Around]],
+        offers: Callable[[AgentDefinition, Around], tuple[Offer, ...]],
+        tell: Callable[[TenantId, str], Awaitable[Story]],
+        salt: Callable[[], bytes],
+    ) -> None:
+        self._store = store
+        self._agents = agents
+        self._around = around
+        self._offers = offers
+        self._tell = tell
+        self._salt = salt
+
+    async def begin(self, story: Story, step: steps.Attend) -> Note | str:
+        """The note that begins a child; or why there is none. A child uses no tool that its parent may not pass on."""
+        parent, name = story.begun, str(step.call.arguments.get("agent", ""))
+        agent = self._agents.get(name)
+        chain = (*parent.ancestors, parent.agent.name)
+        if agent is None or name not in parent.agent.delegates:
+            known = ", ".join(parent.agent.delegates) or "nobody"
+            return f"`{name[:80]}` is nobody it may hand work to; there are: {known}"
+        if name in chain:
+            return f"`{name}` works on this already: handing it on would go in a circle"
+        if parent.depth + 1 > DEPTH_MAX:
+            return f"work is handed on at most {DEPTH_MAX} times"
+        narrowed = tuple(tool for tool in agent.tools if tool in parent.agent.delegated)
+        child = msgspec.structs.replace(
+            agent, tools=narrowed, delegated=tuple(tool for tool in agent.delegated if tool in narrowed)
+        )
+        around = await self._around(child)
+        task = Message(role="user", parts=(Text(text=str(step.call.arguments.get("task", ""))),))
+        begun = Started(
+            agent=child, offers=self._offers(child, around), sections=around.sections, prior=(), task=task,
+            on_behalf_of=(parent.agent.principal, *parent.on_behalf_of), by=parent.agent.principal,
+            depth=parent.depth + 1, ancestors=chain,
+        )  # fmt: skip
+        run = story.journal.id
+        return entries.started(child_id(run, step.turn, step.place), begun, parent=run, salt=self._salt())
+
+    async def meet(self, story: Story) -> None:
+        """Note how the children of a run ended."""
+        for (turn, place), call in story.calls.items():
+            if call.effect.operation == steps.DELEGATE and not call.failed:
+                id_ = child_id(story.journal.id, turn, place)
+                child = await self._store.journal(story.journal.tenant, "run", id_)
+                if child is not None and RunState(child.state) not in ALIVE:
+                    story.children[call.effect.id] = (await self._tell(child.tenant, id_)).ended or Ended()
+
+    async def ends_of(self, tenant: TenantId, run: str) -> list[Note]:
+        """The notes that end whatever a cancelled run had handed on and is not over."""
+        alive = tuple(str(state) for state in ALIVE)
+        notes: list[Note] = []
+        for child in await self._store.journals(tenant, "run", states=alive, parent=run, limit=CHILDREN_MAX):
+            notes.append(entries.ended(child, RunMove.CANCEL, Ended(), by=run, salt=self._salt()))
+            notes += await self.ends_of(tenant, child.id)
+        return notes
+
+
+def child_id(run: str, turn: int, place: int) -> str:
+    """The id of the run that a call begins: the same whenever it is looked for."""
+    return f"{run}.{turn}-{place}"
