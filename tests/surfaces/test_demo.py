@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 import assent
-from assent.bootstrap import node as bootstrap_node
+from assent.bootstrap import own_machine
 from assent.bootstrap.system import SystemClock
 from assent.execution.adapters.process import ProcessLane
 from assent.surfaces.cli.exits import Exit
@@ -457,7 +457,7 @@ def test_demo_ends_at_the_step_whose_promise_is_broken(
 
 
 def test_demo_goes_on_and_says_so_when_the_machine_cannot_confine(tmp_path, monkeypatch):
-    monkeypatch.setattr(bootstrap_node, "ProcessLane", functools.partial(ProcessLane, mechanism="local-weak"))
+    monkeypatch.setattr(own_machine, "ProcessLane", functools.partial(ProcessLane, mechanism="local-weak"))
     said = play(tmp_path / "here")
     assert said.exit is Exit.DONE, said.document
     tested = said.document["steps"][1]
