@@ -87,7 +87,7 @@ async def governed(node: Node) -> tuple[float, float]:
 
     step = steps.next_step(story)
     assert isinstance(step, steps.Ask)
-    await driver._ask(story, step, Told((), ()), tell)  # noqa: SLF001 (as above)
+    await driver._ask(story, step, Told((), (), asyncio.Lock()), tell)  # noqa: SLF001 (as above)
     ended = time.perf_counter() - started
     assert story.answer(1) is not None
     return first * 1_000, ended * 1_000

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from assent.ledger.commands import WriteNotes
 from assent.operations.runs.events import RunEvent, Shortened, Waiting
 from assent.operations.scripts import Line
 from assent.primitives.errors import Refused
 from assent.primitives.labels import Integrity
-from assent.reasoning.context import read_pieces
+from assent.reasoning.context import Said, read_pieces
 from assent.reasoning.failures import FailureKind
 from assent.reasoning.messages import Message, ModelRequest, Text, ToolCall, ToolResult
 from tests.operations.agents_house import ANN, FAILS, TENANT, Spoken, agent, answered, house, is_summing_up, line
@@ -171,6 +172,41 @@ def test_run_is_told_more_shortly_when_its_provider_takes_less_than_was_thought(
             assert [type(one) for one in events if isinstance(one, Shortened)] == [Shortened]
             assert seen.state == ("finished" if times == 1 else "failed")
             assert (await node.runs.retell(TENANT, seen.id)).same
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_session_keeps_what_others_said_while_a_run_was_told_more_shortly(tmp_path: Path, reset: bool) -> None:
+    async def body() -> None:
+        files(tmp_path)
+        model, asks = Reader(), [True]
+
+        def says(request: ModelRequest) -> Line:
+            said = "hello" if any("good day" in words(one) for one in request.messages) else ""
+            answer = line(said) if said else model(request)
+            if answer.text == "all is read" and asks:
+                return line("", ("ask_user", {"question": "enough?"}))
+            return answer
+
+        reader = replace(READER, tools=(*READER.tools, "ask_user"))
+        async with house(tmp_path, reader, others=[Spoken("reads", says)]) as node:
+            session = await node.sessions.open(TENANT, agent="reader", identity=ANN, channel="cli", name="main")
+            events: list[RunEvent] = []
+            long = await answered(node, "read all", of=reader, session=session, events=events)
+            assert (await answered(node, "good day", of=reader, session=session)).text == "hello"
+            if reset:
+                await node.sessions.reset(TENANT, session, by=ANN)
+            asks.clear()
+            (waits,) = [one for one in events if isinstance(one, Waiting)]
+            await node.runs.hear(TENANT, long.id, "yes", by=ANN, answers=waits.of)
+            assert (await node.runs.drive(TENANT, long.id)).state == "finished"
+            _, holds = await node.sessions.now(TENANT, session)
+            pieces = read_pieces(holds.pieces, await node.gate._store.contents(TENANT, holds.pieces))
+            told = [words(piece.what.message) for piece in pieces if isinstance(piece.what, Said)]
+            assert ("hello" in told) == (not reset)
+            assert told[0].startswith("[What was said before, summed up]")
+            assert told[-1] == "all is read"
 
     asyncio.run(body())
 

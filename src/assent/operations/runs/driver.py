@@ -7,8 +7,8 @@ back from the record into the story; a driver that dies at any point is followed
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 
 from assent.ledger.commands import WriteNotes
 from assent.ledger.contracts import EffectClass
@@ -83,6 +83,7 @@ class Driver:
         self._tell = tell
         self._attend = attend
         self._also = also
+        self._asking: dict[str, asyncio.Lock] = {}
         self._questions = Questions(
             store=store, gate=gate, operations=operations, entropy=entropy, breakers=breakers, read=self._read,
             write=self.write,
@@ -95,19 +96,29 @@ class Driver:
             Conflict: another node works on it.
             Unavailable: the database or this node's lease is not there; the run goes on from its record.
         """
-        told, begun = await self._questions.begin(story), story.journal.last_seq
+        run, asking, moved = story.journal.id, asyncio.Lock(), 0
+        told, begun = await self._questions.begin(story, asking), story.journal.last_seq
         for (turn, place), call in sorted(story.calls.items()):
             if turn == story.turn and call.effect.last_seq > since:
                 self._tell_end(story, turn, place, story.tool_of(turn, place), tell)
-        moved = 0
-        while RunState((story := await self._heeding(story, begun, tell)).journal.state) is RunState.RUNNING:
-            try:
-                await self._take(story, steps.next_step(story), told, tell)
-            except Conflict as conflict:  # somebody spoke to it, or stopped it, just then: look again
-                moved += 1
-                if conflict.code != "journal_moved" or moved > MOVED_MAX:
-                    raise
+        self._asking[run] = asking
+        try:
+            while RunState((story := await self._heeding(story, begun, tell)).journal.state) is RunState.RUNNING:
+                try:
+                    await self._take(story, steps.next_step(story), told, tell)
+                except Conflict as conflict:  # somebody spoke to it, or stopped it, just then: look again
+                    moved += 1
+                    if conflict.code != "journal_moved" or moved > MOVED_MAX:
+                        raise
+        finally:
+            self._asking.pop(run, None)
         return story
+
+    @asynccontextmanager
+    async def speaking(self, run: str) -> AsyncIterator[None]:
+        """Speak to a run: not between the last look at what was said and the question that tells it."""
+        async with self._asking.get(run, asyncio.Lock()):
+            yield
 
     async def _take(self, story: Story, step: steps.Step, told: Told, tell: OnRunEvent) -> None:
         match step:

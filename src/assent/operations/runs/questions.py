@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from msgspec.structs import replace
 
 from assent.execution.outcomes import StreamEvent
+from assent.execution.ports import OnEvent
 from assent.ledger.effects import Effect
 from assent.ledger.entries import SALT_BYTES
 from assent.ledger.journals import Content, content
@@ -36,11 +37,35 @@ Write = Callable[..., Awaitable[None]]
 
 
 class Told:
-    """What a driver remembers of what it tells: the pieces it begins with, and which pieces are surely kept."""
+    """What a driver remembers of what it tells: the pieces it begins with, and which pieces are surely kept.
 
-    def __init__(self, prior: Sequence[Piece], kept: Sequence[str]) -> None:
+    `asking` is held from the last look at the run's journal until the question is on record. Whoever speaks to a run
+    that is driven here holds it too: so words are on record either before a question, and told in it, or after it.
+    """
+
+    def __init__(self, prior: Sequence[Piece], kept: Sequence[str], asking: asyncio.Lock) -> None:
         self.prior = tuple(prior)
         self.kept = set(kept)
+        self.asking = asking
+
+
+class Held:
+    """A lock that is given back once, by whoever is first to do so."""
+
+    def __init__(self, lock: asyncio.Lock) -> None:
+        self._lock = lock
+        self._taken = False
+
+    async def take(self) -> None:
+        """Wait for it."""
+        await self._lock.acquire()
+        self._taken = True
+
+    def give(self) -> None:
+        """Give it back, unless that was done."""
+        if self._taken:
+            self._taken = False
+            self._lock.release()
 
 
 class Questions:
@@ -66,7 +91,7 @@ class Questions:
         self._write = write
         self._scribe = Scribe(gate=gate, store=store)
 
-    async def begin(self, story: Story) -> Told:
+    async def begin(self, story: Story, asking: asyncio.Lock) -> Told:
         """What is told first.
 
         Raises:
@@ -74,7 +99,7 @@ class Questions:
         """
         first = named(story, story.latest)
         prior = read_pieces(first, await self._store.contents(story.journal.tenant, first) if first else {})
-        return Told(prior, first)
+        return Told(prior, first, asking)
 
     async def ask(self, story: Story, step: steps.Ask, told: Told, tell: OnRunEvent) -> steps.End | steps.Wait | None:
         """Ask a model, after making what it is told smaller where that is needed; or what is to be done instead.
@@ -88,13 +113,6 @@ class Questions:
         if step.delay_ms:
             await asyncio.sleep(step.delay_ms / 1000)
         step = replace(step, model=self._breakers.chosen(step.model, story.begun.agent.models))
-        run = story.journal.id
-        tell(
-            TurnBegan(
-                run=run, turn=step.turn, model=step.model, tokens=pack.tokens, label=pack.label.integrity,
-                left_out=pack.left_out,
-            )
-        )  # fmt: skip
         shown: list[str] = []
         operation = self._operations.get(_endpoint(step.model))
         live = operation.live() if isinstance(operation, ModelOperation) else None
@@ -103,17 +121,42 @@ class Questions:
             for delta in live.feed(event.data) if live else ():
                 if isinstance(delta, TextDelta):
                     shown.append(delta.text)
-                    tell(Words(run=run, turn=step.turn, text=delta.text))
+                    tell(Words(run=story.journal.id, turn=step.turn, text=delta.text))
 
-        answer = await self._gate.perform(_question(story, step, pack, told), on_event=show)
+        effect = await self._ask(story, step, pack, told, show=show, tell=tell)
+        if effect is None:  # somebody spoke to the run, or stopped it, just then: look again
+            return None
         told.kept.update(pack.digests)
-        await self._read(story, answer.effect)
+        await self._read(story, effect)
         self._note(story.attempts[step.turn][step.attempt], step.model)
         said = story.answer(step.turn)
         if said and said.text and not shown:  # it came in one piece
-            tell(Words(run=run, turn=step.turn, text=said.text))
+            tell(Words(run=story.journal.id, turn=step.turn, text=said.text))
         _tell_fault(story, step, tell)
         return None
+
+    async def _ask(
+        self, story: Story, step: steps.Ask, pack: Pack, told: Told, *, show: OnEvent, tell: OnRunEvent
+    ) -> Effect | None:
+        """Ask; None when the run has moved on since the question was made."""
+        run = story.journal.id
+        held = Held(told.asking)
+        await held.take()
+        try:
+            now = await self._store.journal(story.journal.tenant, "run", run)
+            if now is None or now.last_seq != story.journal.last_seq:
+                return None
+            tell(
+                TurnBegan(
+                    run=run, turn=step.turn, model=step.model, tokens=pack.tokens, label=pack.label.integrity,
+                    left_out=pack.left_out,
+                )
+            )  # fmt: skip
+            wish = _question(story, step, pack, told)
+            answer = await self._gate.perform(wish, on_event=show, on_accepted=lambda _: held.give())
+            return answer.effect
+        finally:
+            held.give()
 
     def _note(self, attempt: Attempt, model: str) -> None:
         """Let the breakers know how it went."""

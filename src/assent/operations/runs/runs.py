@@ -23,11 +23,10 @@ from assent.operations.runs.entries import Ended, Exchange, Started
 from assent.operations.runs.events import OnRunEvent, RunEvent
 from assent.operations.runs.requests import Asked, Requests
 from assent.operations.runs.retelling import Retelling
-from assent.operations.runs.scribing import Commission, Scribe
 from assent.operations.runs.sessions import Sessions
-from assent.operations.runs.shortening import KEPT_SHARE, PORTION_SHARE, cut
 from assent.operations.runs.states import ALIVE, RUN, RunMove, RunState
-from assent.operations.runs.story import Story, begun_of, key_of_summary, tell_story, waits_for
+from assent.operations.runs.story import Story, begun_of, tell_story, waits_for
+from assent.operations.runs.summing_up import SummingUp
 from assent.operations.runs.surroundings import Around, Nothing, Surroundings
 from assent.operations.runs.transcript import heard_of, piece_bytes, text_of, transcript_of
 from assent.operations.runs.views import Retold, RunLine, RunView, TurnView, turns_of, view
@@ -37,18 +36,12 @@ from assent.primitives.errors import Conflict, NotFound, Refused
 from assent.primitives.ids import IdSource, ReviewId, TenantId
 from assent.primitives.leases import Fence
 from assent.reasoning.agents import AgentDefinition, check_agent
-from assent.reasoning.context import Source, piece_tokens, read_pieces
-from assent.reasoning.failures import FailureKind, Fault, failure
+from assent.reasoning.context import Source
+from assent.reasoning.failures import FailureKind, failure
 from assent.reasoning.messages import Message, Text
 
 RUNS_MAX = 1_000
 EFFECTS_MAX = 100_000
-SESSION_SHARE_PERCENT = 60
-"""How much of what an agent can be told a session may fill before it is summed up."""
-EXCHANGE = 2
-"""What was said last, and the answer: so much of a session always stays word for word."""
-MESSAGES_MIN = 4
-"""With fewer there is nothing in a session that a summary could stand for."""
 
 
 _NOTHING = Nothing()
@@ -89,7 +82,7 @@ class Runs:
         self._entropy = entropy
         self._requests = Requests(store=store, fence=fence)
         self._retelling = Retelling(store=store)
-        self._scribe = Scribe(gate=gate, store=store)
+        self._summing_up = SummingUp(store=store, gate=gate, sessions=sessions, ids=ids)
         self._delegating = Delegating(
             store=store, agents=agents, around=surroundings.around, offers=self._offers, tell=self.story,
             salt=self._salt,
@@ -127,7 +120,7 @@ class Runs:
             if known:
                 return known
             await self._sessions.renew(tenant, session, policy=agent.reset, now_ms=self._clock.now_ms())
-            await self._compact_if_large(tenant, session, agent, by=by)
+            await self._summing_up.if_large(tenant, session, agent, by=by)
             journal, holds = await self._sessions.now(tenant, session)
         begun = Started(
             agent=agent, offers=self._offers(agent, around), on_behalf_of=(by,), prior=holds.pieces, task=words,
@@ -160,14 +153,15 @@ class Runs:
             NotFound: there is no such run.
             Conflict: it is over, or another node works on it.
         """
-        story = await self.story(tenant, run)
-        self._must_live(story.journal)
-        if answers and not any(call.effect.id == answers for call in story.calls.values()):
-            raise NotFound("effect_not_found", f"run `{run}` asked nothing as `{answers[:80]}`")
-        words = heard_of(text, by=by, after=story.turn, answers=answers)
-        owned = story.journal.node == self._fence.node
-        note = entries.heard(story.journal, words, key=key, salt=self._salt(), owned=owned)
-        await self._driver.write(story, note)
+        async with self._driver.speaking(run):
+            story = await self.story(tenant, run)
+            self._must_live(story.journal)
+            if answers and not any(call.effect.id == answers for call in story.calls.values()):
+                raise NotFound("effect_not_found", f"run `{run}` asked nothing as `{answers[:80]}`")
+            words = heard_of(text, by=by, after=story.turn, answers=answers)
+            owned = story.journal.node == self._fence.node
+            note = entries.heard(story.journal, words, key=key, salt=self._salt(), owned=owned)
+            await self._driver.write(story, note)
 
     async def pause(self, tenant: TenantId, run: str, *, by: str) -> RunView:
         """Stop it until it is resumed. Raises NotFound; Conflict: `run_moved`, `journal_held` (then `ask` for it)."""
@@ -200,41 +194,8 @@ class Runs:
         await self._requests.make(tenant, run, asked, by=by)
 
     async def compact(self, tenant: TenantId, session: str, agent: AgentDefinition, *, by: str) -> str:
-        """Sum up what a session holds, and go on from the summary and the newest words; under which name models were
-        asked for it. The whole of it stays on record, and so does what is left to be done.
-
-        Raises:
-            NotFound: there is no such session.
-            Refused: `nothing_to_compact`; `compaction_failed`: no model could be asked.
-            Conflict: the session was spoken in meanwhile.
-        """
-        journal, exchange = await self._sessions.now(tenant, session)
-        pieces = read_pieces(exchange.pieces, await self._store.contents(tenant, exchange.pieces))
-        sizes = [piece_tokens(one) for one in pieces]
-        kept = max(sum(sizes) // KEPT_SHARE, sum(sizes[-EXCHANGE:]))
-        parts = cut(pieces, kept=kept, portion=agent.context_tokens_max // PORTION_SHARE)
-        if parts is None or len(pieces) < MESSAGES_MIN:
-            raise Refused("nothing_to_compact", f"session `{session[:120]}` holds too little to be made shorter")
-        run = self._ids.run()
-        commission = Commission(
-            tenant=tenant, agent=check_agent(agent), on_behalf_of=(by,), run=run, source=f"run:{run}",
-            key=lambda part, attempt: key_of_summary(run, 0, part, attempt),
-        )  # fmt: skip
-        summary = await self._scribe.sum_up(commission, parts)
-        if isinstance(summary, Fault):
-            raise Refused("compaction_failed", f"it could not be summed up: {summary.message}", hint="try again later")
-        (data,) = piece_bytes([summary])
-        await self._sessions.shorten(journal, exchange, summary=data, kept=parts.kept, run=run)
-        return run
-
-    async def _compact_if_large(self, tenant: TenantId, session: str, agent: AgentDefinition, *, by: str) -> None:
-        """Sum a session up that would leave a new run too little room. Where that fails, the run has less of it."""
-        _, exchange = await self._sessions.now(tenant, session)
-        held = await self._store.contents(tenant, exchange.pieces)
-        tokens = sum(piece_tokens(one) for one in read_pieces(exchange.pieces, held))
-        if tokens * 100 > agent.context_tokens_max * SESSION_SHARE_PERCENT:
-            with suppress(Refused):
-                await self.compact(tenant, session, agent, by=by)
+        """Sum up what a session holds, and go on from that; see `SummingUp.session`."""
+        return await self._summing_up.session(tenant, session, agent, by=by)
 
     async def fork(self, tenant: TenantId, run: str, *, turn: int, identity: str, channel: str, name: str) -> str:
         """A new session that holds what was said in a run up to and with `turn`; its id.
@@ -329,12 +290,17 @@ class Runs:
         return [await self._reply(story, end)] if story.begun.session else []
 
     async def _reply(self, story: Story, end: Ended) -> Note:
-        tenant, base = story.journal.tenant, story.latest
+        """What a session is told by a run that ends: what others said in it meanwhile stays."""
+        tenant, base, asked = story.journal.tenant, story.latest, story.begun.prior
+        journal, holds = await self._sessions.now(tenant, story.begun.session)
+        before = holds.pieces
+        if base is not None and before[: len(asked)] == asked:
+            before = (*base.pieces, *before[len(asked) :])
+        else:
+            base = None  # the session was reset or summed up meanwhile: it is told this run as it was
         prior = await self._retelling.begins(story, base)
         said = [content(one) for one in piece_bytes(transcript_of(story, prior=prior, base=base)[len(prior) :])]
         await self._keep(tenant, said)
-        journal, holds = await self._sessions.now(tenant, story.begun.session)
-        before = base.pieces if base else holds.pieces
         todo = story.todo_before(story.turn + 1)
         exchange = Exchange(
             pieces=(*before, *(one.digest for one in said)),
