@@ -238,3 +238,21 @@ def test_killed_run_goes_on_from_its_record_at_the_next_start(home: Path, cli: C
     ran = cli("runs", "resume", run["id"], "--json")
     assert (ran.code, ran.document["text"]) == (Exit.DONE, "nobody knows")
     assert cli("runs", "replay", run["id"]).code == Exit.DONE
+
+
+def test_run_that_another_process_drives_is_asked_to_stop_and_heeds_it(home: Path, cli: Cli) -> None:
+    plays(home, {"text": "", "calls": [call("shell_run", argv=["sleep", "3"])]}, {"text": "never said"},
+          settings=AGENT.replace('"bash"', '"shell.run"'))  # fmt: skip
+    activated(cli)
+    person = Person("chat")
+    person.sees("/help says")
+    person.type("sleep\n")
+    person.sees("shell-confined")
+    (run,) = cli("runs", "list", "--json").document["runs"]
+    asked = cli("runs", "cancel", run["id"])
+    assert (asked.code, "heeds it" in asked.out) == (Exit.WAITING, True)
+    person.sees("succeeded")
+    person.type("/quit\n")
+    assert person.leaves() == Exit.DONE
+    assert cli("runs", "list", "--json").document["runs"][0]["state"] == "cancelled"
+    assert b"never said" not in person.seen

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from cyclopts import Parameter
 
 from assent.operations.runs.views import RunView
-from assent.primitives.errors import Malformed, NotFound
+from assent.primitives.errors import Conflict, Malformed, NotFound
 from assent.surfaces.cli.commands.talking import CHANNEL, OF_RUN, Talk
 from assent.surfaces.cli.exits import Exit
 from assent.surfaces.cli.options import Common
@@ -163,7 +163,7 @@ async def resume_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> 
 
 
 async def pause_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> Said:
-    """Stop a run that nobody drives until it is resumed.
+    """Stop a run until it is resumed. One that another process drives stops between two of its steps.
 
     Example: assent runs pause 1f3a9c2e
 
@@ -175,11 +175,11 @@ async def pause_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> S
     desk.use(common)
     async with desk.open() as house:
         run = await _run(house, desk, id_)
-        return _moved(await house.runs.pause(desk.place.tenant, run, by=desk.place.person))
+        return await _stopped(house, desk, run, "pause")
 
 
 async def cancel_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> Said:
-    """End a run for good. What it did stays done, and on record.
+    """End a run for good. What it did stays on record. One that another process drives ends between two steps.
 
     Example: assent runs cancel 1f3a9c2e
 
@@ -191,7 +191,7 @@ async def cancel_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> 
     desk.use(common)
     async with desk.open() as house:
         run = await _run(house, desk, id_)
-        return _moved(await house.runs.cancel(desk.place.tenant, run, by=desk.place.person))
+        return await _stopped(house, desk, run, "cancel")
 
 
 async def fork_run(id_: Id, name: str, /, *, turn: int | None = None, common: Common | None = None, desk: Own) -> Said:
@@ -235,6 +235,24 @@ async def replay_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> 
         document={**msgspec.to_builtins(told), "same": told.same},
         tell=lambda paper: tell_retold(paper, told),
         exit=Exit.DONE if told.same else Exit.FAILED,
+    )
+
+
+async def _stopped(house: House, desk: Desk, run: str, how: Literal["pause", "cancel"]) -> Said:
+    """Stop a run, or ask whoever drives it to."""
+    tenant, by = desk.place.tenant, desk.place.person
+    stop = house.runs.pause if how == "pause" else house.runs.cancel
+    try:
+        return _moved(await stop(tenant, run, by=by))
+    except Conflict as conflict:
+        if conflict.code != "journal_held":
+            raise
+    await house.runs.ask(tenant, run, how, by=by)
+    seen = await house.runs.view(tenant, run)
+    return Said(
+        document=msgspec.to_builtins(seen),
+        tell=lambda paper: paper.line(f"Asked: another process drives `{run}`, and heeds it between two steps."),
+        exit=Exit.WAITING,
     )
 
 
