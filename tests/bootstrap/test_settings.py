@@ -178,7 +178,9 @@ def test_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 def test_no_bytes_at_all_lead_to_anything_but_settings_or_a_list_of_mistakes(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:
-    folder = tmp_path_factory.getbasetemp()
+    # A folder of its own: settings are looked for upwards, so a file above every other test's folder would be found.
+    folder = tmp_path_factory.getbasetemp() / "any-bytes"
+    folder.mkdir(exist_ok=True)
     path = folder / "assent.toml"
     path.write_bytes(data)
     with suppress(Malformed):
