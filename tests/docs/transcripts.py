@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -98,11 +99,11 @@ class Shell:
         )  # fmt: skip
 
     def close(self) -> None:
-        """End the shell."""
+        """End the shell and whatever it left running: a page that failed half-way keeps its port from nobody."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.kill()
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._process.stdout.close()
 
