@@ -14,13 +14,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from assent.bootstrap.node import AGENT_SCHEMA
+from assent.bootstrap.node import _enlist as enlist
 from assent.ledger.adapters.sqlite import SqliteLedger
 from assent.ledger.adapters.sqlite_agents import SqliteRegistry
 from assent.ledger.commands import ReleaseLease, TakeLease
 from assent.primitives.errors import Conflict, Unavailable
 from assent.primitives.leases import SYSTEM, Fence
+from assent.reasoning.agents import AgentDefinition, agent_faults
 from assent.registry.adapters.memory import MemoryRegistry
-from assent.registry.agents import Entry, Health, Query, fits
+from assent.registry.agents import Entry, Health, Query, Schema, fits
 from assent.registry.ports import Registry
 from assent.testing.conformance.registries import (
     ACME,
@@ -35,9 +38,9 @@ from assent.testing.conformance.registries import (
 from assent.testing.ledgers import LedgerFolder
 
 
-def in_memory() -> RegistryWorld:
+def in_memory(schema: Schema = SCHEMA) -> RegistryWorld:
     held = {MINE, OTHER}
-    return RegistryWorld(MemoryRegistry(schema=SCHEMA, holds=held.__contains__), held.discard, asyncio.run)
+    return RegistryWorld(MemoryRegistry(schema=schema, holds=held.__contains__), held.discard, asyncio.run)
 
 
 def in_sqlite(store: SqliteLedger) -> RegistryWorld:
@@ -162,3 +165,16 @@ TestRegistriesAgree.pytestmark = [pytest.mark.slow]  # type: ignore[attr-defined
 def test_registry_is_the_port(tmp_path: Path) -> None:
     found: Registry = in_memory().registry
     assert found is not None
+
+
+def test_node_lets_its_own_agents_be_found_when_another_node_serves_one_of_them() -> None:
+    registry, _, run = in_memory(AGENT_SCHEMA)
+    both = tuple(AgentDefinition(name=name, models=()) for name in ("shared", "own"))
+    run(enlist(registry, both[:1], tenant=ACME, fence=MINE))
+    run(enlist(registry, both, tenant=ACME, fence=OTHER))
+    assert [(one.id, one.owner) for one in run(registry.find(ACME, Query()))] == [("own", OTHER), ("shared", MINE)]
+
+
+def test_agent_with_capabilities_that_the_registry_refuses_is_malformed() -> None:
+    faults = agent_faults(AgentDefinition(name="one", models=("a:b",), capabilities=("Read Files", "a", "a")))
+    assert [field for field, _ in faults] == ["capabilities", "capabilities"]

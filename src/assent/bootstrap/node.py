@@ -288,9 +288,9 @@ async def _enlist(registry: Registry, agents: tuple[AgentDefinition, ...], *, te
         )
         for agent in agents
     ]  # fmt: skip
-    if entries:
-        with contextlib.suppress(Conflict):  # another process serves the same agents, and they are found there
-            await registry.put(entries, fence=fence)
+    for entry in entries:  # one by one: what another process serves is found there, and the rest is found here
+        with contextlib.suppress(Conflict):
+            await registry.put([entry], fence=fence)
 
 
 def _targets(

@@ -8,6 +8,7 @@ import msgspec
 
 from assent.primitives.errors import Malformed
 from assent.reasoning.endpoints import NAME, read_model_name
+from assent.registry.agents import capability_faults
 
 MODELS_MAX = 8
 TOOLS_MAX = 128
@@ -72,6 +73,7 @@ def agent_faults(agent: AgentDefinition) -> list[tuple[str, str]]:
         faults.append(("tools", f"an agent has at most {TOOLS_MAX} tools"))
     if len(agent.instructions.encode()) > INSTRUCTIONS_BYTES_MAX:
         faults.append(("instructions", f"they have at most {INSTRUCTIONS_BYTES_MAX} bytes"))
+    faults += [("capabilities", fault) for fault in capability_faults(agent.capabilities)]
     faults += [
         (name, f"it is {least} to {most}") for name, least, most in _RANGES if not _within(agent, name, least, most)
     ]

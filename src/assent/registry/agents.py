@@ -22,7 +22,9 @@ FIELDS_MAX = 32
 TEXT_BYTES_MAX = 256
 FOUND_MAX = 10_000
 BATCH_MAX = 1_000
+INTEGER_MAX = 2**63 - 1
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,126}[a-z0-9])?\Z")
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 Value: TypeAlias = str | int | bool
 Kind: TypeAlias = Literal["text", "integer", "boolean"]
@@ -99,8 +101,17 @@ class Schema:
         """Return the query when it can be answered through indexes.
 
         Raises:
-            Malformed: `query_malformed`: it asks for a field without an index, or for more than `FOUND_MAX`.
+            Malformed: `query_malformed`: it asks for a field without an index, for what no entry can have, or for more
+                than `FOUND_MAX` entries.
         """
+        if len(query.capabilities) > CAPABILITIES_MAX or len(query.fields) > FIELDS_MAX:
+            raise Malformed(
+                "query_malformed",
+                f"at most {CAPABILITIES_MAX} capabilities and {FIELDS_MAX} fields are asked for at once",
+            )
+        texts = [query.after, *query.capabilities, *(one for one in query.fields.values() if isinstance(one, str))]
+        if any(_text_fault(text) for text in texts):
+            raise Malformed("query_malformed", "what is asked for is no text that an entry can have")
         unknown = [name for name in query.fields if name not in self.indexed]
         if unknown:
             known = ", ".join(sorted(self.indexed)) or "none"
@@ -119,20 +130,32 @@ class Schema:
         faults = (
             [] if _NAME.match(entry.id) else ["the id holds something else than lower-case letters, digits and `._-`"]
         )
-        faults += [f"`{one[:80]!a}` is not a capability" for one in entry.capabilities if not _NAME.match(one)]
-        if len(entry.capabilities) > CAPABILITIES_MAX or len(entry.fields) > FIELDS_MAX:
-            faults.append(f"it has more than {CAPABILITIES_MAX} capabilities or {FIELDS_MAX} fields")
+        faults += capability_faults(entry.capabilities)
+        if len(entry.fields) > FIELDS_MAX:
+            faults.append(f"it has more than {FIELDS_MAX} fields")
         for name, value in entry.fields.items():
             declared = self.fields.get(name)
             if declared is None:
                 faults.append(f"`{name[:80]!a}` is not declared")
             elif type(value) is not _TYPES[declared.kind]:
                 faults.append(f"`{name}` must be of kind {declared.kind}")
-            elif isinstance(value, str) and len(value.encode(errors="replace")) > TEXT_BYTES_MAX:
-                faults.append(f"`{name}` has more than {TEXT_BYTES_MAX} bytes")
+            elif isinstance(value, str) and (fault := _text_fault(value)):
+                faults.append(f"`{name}` {fault}")
+            elif isinstance(value, int) and not -INTEGER_MAX <= value <= INTEGER_MAX:
+                faults.append(f"`{name}` is beyond {INTEGER_MAX}")
         return faults + [
             f"`{name}` is missing" for name, one in self.fields.items() if one.required and name not in entry.fields
         ]
+
+
+def capability_faults(capabilities: Sequence[str]) -> list[str]:
+    """Everything that is wrong with the capabilities of one agent."""
+    faults = [f"`{one[:80]!a}` is not a capability" for one in capabilities if not _NAME.match(one)]
+    if len(set(capabilities)) < len(capabilities):
+        faults.append("a capability stands twice")
+    if len(capabilities) > CAPABILITIES_MAX:
+        faults.append(f"there are more than {CAPABILITIES_MAX} capabilities")
+    return faults
 
 
 def capability_key(name: str) -> str:
@@ -176,6 +199,13 @@ def check_batch(entries: Sequence[Entry]) -> None:
         raise Malformed("entry_malformed", f"1 to {BATCH_MAX} entries are written at once, and not {len(entries)}")
     if len({entry.tenant for entry in entries}) > 1 or len({entry.id for entry in entries}) < len(entries):
         raise Malformed("entry_malformed", "entries that are written at once have one tenant, and ids that differ")
+
+
+def _text_fault(text: str) -> str:
+    """What is wrong with a text, or nothing. Not every store finds what holds a NUL or half of a surrogate pair."""
+    if len(text.encode(errors="replace")) > TEXT_BYTES_MAX:
+        return f"has more than {TEXT_BYTES_MAX} bytes"
+    return "holds a NUL or half of a surrogate pair" if _UNSTORABLE.search(text) else ""
 
 
 def _same(one: Value | None, other: Value) -> bool:

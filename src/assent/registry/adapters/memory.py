@@ -42,7 +42,7 @@ class MemoryRegistry:
 
     async def drop(self, tenant: TenantId, ids: Sequence[str], *, fence: Fence) -> int:
         self._must_hold(fence)
-        there = [id_ for id_ in ids if (tenant, id_) in self._entries]
+        there = [id_ for id_ in dict.fromkeys(ids) if (tenant, id_) in self._entries]
         for id_ in there:
             self._must_be_free(tenant, id_, fence)
         for id_ in there:

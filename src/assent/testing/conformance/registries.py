@@ -130,7 +130,7 @@ class RegistryConformance:
         registry, lapse, run = world
         run(registry.put([entry("one"), entry("two")], fence=MINE))
         run(registry.put([entry("one", "read")], fence=MINE))
-        last = run(registry.drop(ACME, ["two"], fence=MINE))
+        last = run(registry.drop(ACME, ["two", "two"], fence=MINE))
         told = run(registry.changes(ACME, after=0, limit=10))
         assert [(one.revision, one.id, one.entry is not None) for one in told] == [(3, "one", True), (4, "two", False)]
         assert last == 4
@@ -148,6 +148,10 @@ class RegistryConformance:
             [entry("one"), entry("one")],
             [entry("one"), entry("two", tenant=GLOBEX)],
             [Entry(tenant=ACME, id="one", owner=MINE)],
+            [entry("one"), entry("two", "read", "read")],
+            [entry("one"), entry("two", floor=2**70)],
+            [entry("one"), entry("two", note="\ud800")],
+            [entry("one"), entry("two", team="a\0b")],
             [],
         ]
         for entries in wrong:
@@ -160,6 +164,9 @@ class RegistryConformance:
 
     def test_what_has_no_index_cannot_be_asked_for(self, world: RegistryWorld) -> None:
         registry, _, run = world
-        for query in (Query(fields={"note": "x"}), Query(fields={"unheard": 1}), Query(limit=0), Query(limit=10**6)):
+        for query in (
+            Query(fields={"note": "x"}), Query(fields={"unheard": 1}), Query(limit=0), Query(limit=10**6),
+            Query(capabilities=tuple(f"c{n}" for n in range(3_000))), Query(after="\ud800"),
+        ):  # fmt: skip
             with pytest.raises(Malformed):
                 run(registry.find(ACME, query))
