@@ -11,6 +11,7 @@ import pytest
 
 from assent.execution.orders import FileOrder
 from assent.execution.outcomes import Ending
+from assent.ledger import dispatch
 from assent.ledger.commands import ExpireReviews, FenceOut
 from assent.ledger.effects import EffectState
 from assent.ledger.reviews import ReviewState
@@ -386,6 +387,18 @@ def test_effect_is_unknown_when_the_lane_raises(tmp_path):
     async def body(bench: Bench) -> None:
         answer = await bench.perform("files.write", WRITE)
         assert (answer.effect.state, answer.effect.code) == ("unknown", "lane_broken")
+
+    scene.run(body)
+    assert scene.deeds == 1
+
+
+def test_effect_is_unknown_when_the_lane_does_not_come_back_after_its_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(dispatch, "OVERTIME_S", -29.9)  # the order has 30 seconds
+    scene = Scene(tmp_path, Hang())
+
+    async def body(bench: Bench) -> None:
+        answer = await bench.perform("files.write", WRITE)
+        assert (answer.effect.state, answer.effect.code) == ("unknown", "lane_stuck")
 
     scene.run(body)
     assert scene.deeds == 1

@@ -49,6 +49,7 @@ from assent.operations.guests import Guests
 from assent.operations.policies import Policies
 from assent.operations.recovery import Recovery
 from assent.operations.reviews import Reviews
+from assent.operations.runs.host import Host
 from assent.operations.runs.runs import Runs
 from assent.operations.runs.sessions import Sessions
 from assent.operations.targets import Targets
@@ -125,6 +126,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     executions: Executions
     sessions: Sessions
     runs: Runs
+    host: Host
     registry: Registry
     operations: Mapping[str, Operation]
     anchors: AnchorFile
@@ -254,6 +256,7 @@ def _wire(
         recovery=recovery,
         sessions=sessions,
         runs=runs,
+        host=Host(runs=runs, store=store, tenants=blueprint.tenants, fence=fence, clock=clock),
         registry=SqliteRegistry(store, schema=AGENT_SCHEMA),
         policies=policies,
         timelines=Timelines(store=store, limits=blueprint.limits),

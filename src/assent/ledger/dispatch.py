@@ -31,6 +31,9 @@ from assent.primitives.errors import Refused, Unavailable
 
 T = TypeVar("T")
 OWED_MAX = 1_000
+OVERTIME_S = 120.0
+"""How long after its order's time limit a lane that is not back is taken for stuck. What it does to get ready and to
+clean up has limits of its own, which end before."""
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
@@ -83,7 +86,8 @@ class Dispatcher:
         """
         started_at_ms = self._clock.now_ms()
         carry = partial(self._executor.carry, grant=grant, order=order, on_event=on_event, steering=steering)
-        work = asyncio.create_task(self._carried(carry, started_at_ms, read))  # noqa: TID251 (awaited below)
+        carried = self._carried(carry, started_at_ms, read, order.limits.wall_ms / 1_000 + OVERTIME_S)
+        work = asyncio.create_task(carried)  # noqa: TID251 (awaited below)
         try:
             outcome = await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -129,15 +133,19 @@ class Dispatcher:
             await self._settle(grant, outcome, meter.nothing, seq=effect.last_seq, state=effect.state)
 
     async def _carried(
-        self, carry: Callable[[], Coroutine[Any, Any, Outcome]], started_at_ms: int, read: Reading
+        self, carry: Callable[[], Coroutine[Any, Any, Outcome]], started_at_ms: int, read: Reading, patience_s: float
     ) -> Outcome:
+        deadline = asyncio.timeout(patience_s)
         try:
-            return read(await carry())
+            async with deadline:
+                return read(await carry())
         except Refused as refusal:
             return self._without_lane(started_at_ms, Ending.FAILED, refusal.code, str(refusal))
         except asyncio.CancelledError:
             return self._without_lane(started_at_ms, Ending.CANCELLED, "cancelled", "the caller gave up")
         except Exception as fault:  # noqa: BLE001 (a lane must not raise: whatever it did may have happened)
+            if deadline.expired():
+                return self._without_lane(started_at_ms, Ending.UNKNOWN, "lane_stuck", "the lane did not come back")
             return self._without_lane(started_at_ms, Ending.UNKNOWN, "lane_broken", type(fault).__name__)
 
     async def _settle_after(

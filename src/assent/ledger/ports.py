@@ -92,10 +92,11 @@ class LedgerStore(Protocol):
         *,
         states: tuple[str, ...] = (),
         parent: str | None = None,
+        before: int | None = None,
         limit: int,
     ) -> list[Journal]:
-        """Journals in any of `states` (none: in every one) that belong to `parent` (None: whatever they belong to),
-        oldest first; the newest `limit` of them."""
+        """Journals in any of `states` (none: in every one) that belong to `parent` (None: whatever they belong to) and
+        began before log position `before` (None: whenever), oldest first; the newest `limit` of them."""
         ...
 
     async def notes(self, tenant: TenantId, kind: JournalKind, id_: str) -> list[Record]:

@@ -162,10 +162,11 @@ class SqliteLedger:
         *,
         states: tuple[str, ...] = (),
         parent: str | None = None,
+        before: int | None = None,
         limit: int,
     ) -> list[Journal]:
         found: list[Journal] = await self._database.read(
-            lambda c: select_journals(c, tenant, kind, states=states, parent=parent, limit=limit)
+            lambda c: select_journals(c, tenant, kind, states=states, parent=parent, before=before, limit=limit)
         )
         return found
 

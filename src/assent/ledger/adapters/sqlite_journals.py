@@ -66,17 +66,21 @@ def select_journals(
     *,
     states: Sequence[str],
     parent: str | None,
+    before: int | None,
     limit: int,
 ) -> list[Journal]:
     """The newest `limit` journals of a kind, oldest first."""
     where = ["tenant = ? AND kind = ?"]
-    values: list[str] = [tenant, kind]
+    values: list[str | int] = [tenant, kind]
     if states:
         where.append(f"state IN ({','.join('?' * len(states))})")
         values += states
     if parent is not None:
         where.append("parent = ?")
         values.append(parent)
+    if before is not None:
+        where.append("first_seq < ?")
+        values.append(before)
     sql = f"SELECT {_COLUMNS} FROM journals WHERE {' AND '.join(where)} ORDER BY first_seq DESC LIMIT {int(limit)}"
     return [_journal_of(row) for row in connection.execute(sql, values).fetchall()][::-1]
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from assent.operations.recovery import Recovery
     from assent.operations.rehearsals import Rehearsals
     from assent.operations.reviews import Reviews
+    from assent.operations.runs.host import Host
     from assent.operations.runs.runs import Runs
     from assent.operations.runs.sessions import Sessions
     from assent.operations.targets import Targets
@@ -133,6 +134,11 @@ class House(Protocol):
     @property
     def runs(self) -> Runs:
         """Works of agents."""
+        ...
+
+    @property
+    def host(self) -> Host:
+        """Drives whatever can go on."""
         ...
 
     @property

@@ -135,7 +135,7 @@ async def show_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> Sa
     """
     desk.use(common)
     async with desk.open() as house:
-        run = await _run(house, desk, id_)
+        run = await only_run(house, desk, id_)
         seen = await house.runs.view(desk.place.tenant, run)
         told = await house.runs.retell(desk.place.tenant, run)
     document = {"run": msgspec.to_builtins(seen), "words": msgspec.to_builtins(told.words)}
@@ -154,7 +154,7 @@ async def resume_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> 
     """
     desk.use(common)
     async with desk.open() as house:
-        run = await _run(house, desk, id_)
+        run = await only_run(house, desk, id_)
         story = await house.runs.view(desk.place.tenant, run)
         if story.agent not in house.runs.agents:
             raise NotFound("agent_not_found", f"the agent `{story.agent}` of this run is no longer declared")
@@ -174,7 +174,7 @@ async def pause_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> S
     """
     desk.use(common)
     async with desk.open() as house:
-        run = await _run(house, desk, id_)
+        run = await only_run(house, desk, id_)
         return await _stopped(house, desk, run, "pause")
 
 
@@ -190,7 +190,7 @@ async def cancel_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> 
     """
     desk.use(common)
     async with desk.open() as house:
-        run = await _run(house, desk, id_)
+        run = await only_run(house, desk, id_)
         return await _stopped(house, desk, run, "cancel")
 
 
@@ -210,7 +210,7 @@ async def fork_run(id_: Id, name: str, /, *, turn: int | None = None, common: Co
     """
     desk.use(common)
     async with desk.open() as house:
-        run = await _run(house, desk, id_)
+        run = await only_run(house, desk, id_)
         last = turn if turn is not None else (await house.runs.view(desk.place.tenant, run)).turn
         new = await house.runs.fork(
             desk.place.tenant, run, turn=last, identity=desk.place.person, channel=CHANNEL, name=name
@@ -230,7 +230,7 @@ async def replay_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> 
     """
     desk.use(common)
     async with desk.open() as house:
-        told = await house.runs.retell(desk.place.tenant, await _run(house, desk, id_))
+        told = await house.runs.retell(desk.place.tenant, await only_run(house, desk, id_))
     return Said(
         document={**msgspec.to_builtins(told), "same": told.same},
         tell=lambda paper: tell_retold(paper, told),
@@ -264,7 +264,8 @@ def _moved(seen: RunView) -> Said:
     )
 
 
-async def _run(house: House, desk: Desk, text: str) -> str:
+async def only_run(house: House, desk: Desk, text: str) -> str:
+    """The id of the run that `text` names. Raises Malformed, NotFound."""
     return _only(await house.runs.ids(desk.place.tenant), text, "run")
 
 

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from assent.execution.outcomes import StreamEvent
 from assent.operations.runs.events import CallEnded, RunEvent, Waiting, Words
 from assent.operations.runs.views import RunView
-from assent.primitives.errors import AssentError, Malformed, NotFound, Refused
+from assent.primitives.errors import AssentError, Conflict, Malformed, NotFound, Refused
 from assent.primitives.ids import EffectId, ReviewId
 from assent.surfaces.cli.exits import Exit
 from assent.surfaces.cli.lines import Lines
@@ -29,6 +29,7 @@ OF_RUN = {
     "finished": Exit.DONE, "failed": Exit.FAILED, "cancelled": Exit.FAILED, "waiting": Exit.WAITING,
     "paused": Exit.WAITING, "running": Exit.UNKNOWN,
 }  # fmt: skip
+ENDED = ("finished", "failed", "cancelled")
 _HELP = (
     ("/new [NAME]", "go on in a new session"),
     ("/reset", "begin this session afresh; what was said stays on record"),
@@ -66,14 +67,14 @@ async def chat(
     """
     desk.use(common)
     async with desk.open() as house:
-        talk = Talk(desk, house, agent=_agent(house, agent), session=session)
+        talk = Talk(desk, house, agent=agent_named(house, agent), session=session)
         await talk.begin(new=new)
         if message:
             return talk.said(await talk.say(" ".join(message)))
         return await talk.at_the_terminal()
 
 
-def _agent(house: House, name: str) -> str:
+def agent_named(house: House, name: str) -> str:
     """The agent that is meant."""
     known = sorted(house.runs.agents)
     if name and name not in known:
@@ -122,11 +123,28 @@ class Talk:
         """Carry a run on, asking for consent and answers where a person sits."""
         while True:
             self._waits = None
-            seen = await self._house.runs.drive(self._tenant, run, tell=self._tell, by=self._person)
+            seen = await self._driven(run)
             self._desk.live_end()
             waits: Waiting | None = self._waits  # `_tell` has set it meanwhile
             if waits is None or not await self._answer(run, waits):
                 return seen
+
+    async def _driven(self, run: str) -> RunView:
+        """How a run stands when nobody works on it any more; who else does, if not we, is waited for."""
+        told = False
+        while True:
+            try:
+                return await self._house.runs.drive(self._tenant, run, tell=self._tell, by=self._person)
+            except Conflict as conflict:
+                seen = await self._house.runs.view(self._tenant, run)
+                if seen.state in ENDED:
+                    return seen
+                if conflict.code != "journal_held":
+                    raise
+            if not told:
+                self._desk.note(f"another process works on run `{run}`; its answer is shown when it is there")
+            told = True
+            await self._desk.pause()
 
     def said(self, seen: RunView) -> Said:
         """How it stands, as the command's answer."""

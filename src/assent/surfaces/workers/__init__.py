@@ -1,0 +1,1 @@
+"""Processes that drive runs, and the one that watches over them."""
