@@ -19,6 +19,7 @@ from assent.bootstrap.keys import log_identity
 from assent.bootstrap.offering import STANDARD, spellings_here
 from assent.bootstrap.own_machine import own_targets
 from assent.bootstrap.remembering import WorkspaceNotes
+from assent.bootstrap.secrets import revealed
 from assent.bootstrap.settings_skills import SkillSettings
 from assent.bootstrap.settings_targets import HubSettings, TargetSettings
 from assent.bootstrap.settings_web import WebSettings
@@ -26,8 +27,9 @@ from assent.bootstrap.surroundings import Surroundings
 from assent.bootstrap.system import SystemClock, SystemEntropy
 from assent.execution.carry import Executor
 from assent.execution.grants import GrantGate
-from assent.execution.ports import Lane, Target
+from assent.execution.ports import Lane, Secrets, Target
 from assent.execution.seals import SealKey
+from assent.execution.secrets import Redactor
 from assent.ledger.adapters.sqlite import SqliteLedger
 from assent.ledger.adapters.sqlite_agents import AGENT_APPLIES, SqliteRegistry
 from assent.ledger.adapters.sqlite_guests import APPLIES
@@ -163,25 +165,18 @@ async def open_node(
         fence = Fence(node=node_id, number=1)
         await store.apply(TakeLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS))
         seal = SealKey(entropy(32))
+        redactor = Redactor()
+        secrets = revealed(blueprint.offered, redactor)
         surroundings = Surroundings(blueprint.workspace, blueprint.skills)
-        targets = _targets(blueprint, surroundings, lanes, store=store, clock=clock, entropy=entropy)
+        targets = _targets(blueprint, surroundings, lanes, store=store, clock=clock, entropy=entropy, secrets=secrets)
         executor = Executor(targets=targets, gate=GrantGate(seal), clock=clock)
+        verifier = SqliteVerifier(data / DATABASE_NAME, key=identity.signer.key.encode(), clock=clock)
         node = _wire(
-            blueprint,
-            store=store,
-            surroundings=surroundings,
-            executor=executor,
-            targets=Targets(targets=targets, clock=clock),
-            operations=catalogue(blueprint.offered),
-            mint=Mint(seal),
-            fence=fence,
-            ids=ids,
-            clock=clock,
-            entropy=entropy,
-            liveness=liveness,
-            anchors=anchors,
-            verifier=SqliteVerifier(data / DATABASE_NAME, key=identity.signer.key.encode(), clock=clock),
-        )
+            blueprint, store=store, surroundings=surroundings, executor=executor,
+            targets=Targets(targets=targets, clock=clock), operations=catalogue(blueprint.offered), mint=Mint(seal),
+            fence=fence, ids=ids, clock=clock, entropy=entropy, liveness=liveness, anchors=anchors,
+            redactor=redactor, verifier=verifier,
+        )  # fmt: skip
         await _take_in(node, store, blueprint, fence=fence)
         try:
             async with _beating(store, fence, node):
@@ -221,25 +216,17 @@ def _wire(
     entropy: Entropy,
     liveness: Liveness,
     anchors: AnchorFile,
+    redactor: Redactor,
     verifier: SqliteVerifier,
 ) -> Node:
     policies = _policies(store, operations, blueprint.known)
     place, agents = Place(workspace=str(blueprint.workspace)), {one.name: one for one in blueprint.agents}
+    dispatcher = Dispatcher(store=store, executor=executor, clock=clock, entropy=entropy, redactor=redactor)
     gate = Gate(
-        store=store,
-        dispatcher=Dispatcher(store=store, executor=executor, clock=clock, entropy=entropy),
-        policies=policies,
-        mint=mint,
-        targets=targets,
-        operations=operations,
-        tenants=blueprint.tenants,
-        place=place,
-        fence=fence,
-        ids=ids,
-        clock=clock,
-        entropy=entropy,
-        budgeting=Budgeting(blueprint.limits),
-    )
+        store=store, dispatcher=dispatcher, policies=policies, mint=mint, targets=targets, operations=operations,
+        tenants=blueprint.tenants, place=place, fence=fence, ids=ids, clock=clock, entropy=entropy,
+        budgeting=Budgeting(blueprint.limits), redactor=redactor,
+    )  # fmt: skip
     recovery = Recovery(
         store=store, gate=gate, operations=operations, liveness=liveness, node=fence.node, entropy=entropy
     )
@@ -247,7 +234,7 @@ def _wire(
     runs = Runs(
         store=store, gate=gate, recovery=recovery, sessions=sessions, operations=operations, agents=agents,
         fence=fence, ids=ids, clock=clock, entropy=entropy, spellings=spellings_here(),
-        surroundings=surroundings,
+        surroundings=surroundings, redact=redactor.text,
     )  # fmt: skip
     return Node(
         id=fence.node,
@@ -304,11 +291,14 @@ def _targets(
     store: SqliteLedger,
     clock: Clock,
     entropy: Entropy,
+    secrets: Secrets,
 ) -> list[Target]:
     data = blueprint.data
     memory = DeclaredNotes(WorkspaceNotes(blueprint.workspace), tenants=blueprint.tenants)
     callees = {**surroundings.callees, **remembering.callees(memory, clock)}
-    own = own_targets(clock, entropy, data, lanes, blueprint.functions, web=blueprint.web, callees=callees)
+    own = own_targets(
+        clock, entropy, data, lanes, blueprint.functions, web=blueprint.web, callees=callees, secrets=secrets
+    )
     return [*own, *targets_beyond(blueprint.declared, data=data, store=store, clock=clock, entropy=entropy)]
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from assent.bootstrap.environment import environment
 from assent.bootstrap.settings_web import WebSettings
 from assent.execution.adapters.artefacts import ArtefactFolder
 from assent.execution.adapters.files import FileLane
@@ -17,7 +16,6 @@ from assent.execution.adapters.local import LocalTarget
 from assent.execution.adapters.mcp import McpLane
 from assent.execution.adapters.process import ProcessLane
 from assent.execution.adapters.python import PythonLane
-from assent.execution.adapters.secrets import SecretDrivers
 from assent.execution.adapters.sse import SseLane
 from assent.execution.adapters.terminal import TerminalLane
 from assent.execution.adapters.wasm import WasmLane
@@ -37,7 +35,7 @@ from assent.execution.orders import (
     WasmOrder,
     WebSocketOrder,
 )
-from assent.execution.ports import Lane, Target
+from assent.execution.ports import Lane, Secrets, Target
 from assent.operations.assistant import ASSISTANT
 from assent.operations.functions import offered
 from assent.operations.scripts import PLAYED
@@ -55,16 +53,16 @@ def own_targets(
     *,
     web: WebSettings | None = None,
     callees: Mapping[str, Callee] = NO_CALLEES,
+    secrets: Secrets | None = None,
 ) -> list[Target]:
-    """This machine, with the lanes that are given or with all there are; `functions` are those of the host program, and
-    `callees` Assent's own."""
+    """This machine, with the lanes that are given or with all there are; `functions` are those of the host program,
+    `callees` Assent's own, `secrets` know what the handles of credentials name."""
     if lanes is not None:
         return [LocalTarget(lanes=lanes, clock=clock)]
     artefacts = ArtefactFolder(data / "artefacts", entropy=entropy)
     process = ProcessLane(clock=clock, state_dir=data / "sandbox", artefacts=artefacts)
     web = web or WebSettings()
     roads = RoadPlan(tls=web.tls, proxy=web.proxy)
-    secrets = SecretDrivers(environment=environment())
     http = HttpLane(clock=clock, entropy=entropy, artefacts=artefacts, tls=web.tls, proxy=web.proxy, secrets=secrets)
     own: dict[type, Lane] = {  # closed in this order: what is built on others first
         McpOrder: McpLane(clock=clock, entropy=entropy, process=process, http=http, artefacts=artefacts),

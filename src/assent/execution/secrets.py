@@ -9,9 +9,12 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import quote
 
+from msgspec.structs import replace
+
+from assent.execution.outcomes import Outcome
 from assent.primitives.errors import Malformed
 
 SECRET_CHARACTERS_MIN = 8
@@ -58,6 +61,78 @@ class Secret:
         raise TypeError("a secret cannot be copied or serialised")
 
 
+def spellings(secret: Secret) -> set[str]:
+    """How a value may be found written: as it is, in base64, percent-encoded."""
+    value = secret.expose()
+    return {value, base64.b64encode(value.encode()).rstrip(b"=").decode(), quote(value, safe="")}
+
+
+class Redactor:
+    """Takes every secret that was ever revealed here out of what is to be written down or told to a model.
+
+    It keeps a careless word from being kept for ever. It is no boundary: whoever may read a secret and wants it out can
+    spell it in a way that nobody looks for.
+    """
+
+    def __init__(self, secrets: Iterable[Secret] = ()) -> None:
+        self._spellings: tuple[str, ...] = ()
+        for secret in secrets:
+            self.know(secret)
+
+    def know(self, secret: Secret) -> None:
+        """Look for this one too."""
+        forms = spellings(secret)
+        if not forms <= set(self._spellings):
+            self._spellings = tuple(sorted({*self._spellings, *forms}, key=len, reverse=True))
+
+    def text(self, text: str) -> str:
+        """A text without secrets."""
+        for one in self._spellings:
+            if one in text:
+                text = text.replace(one, REPLACEMENT.decode())
+        return text
+
+    def value(self, value: Any) -> Any:  # noqa: ANN401 (a JSON value)
+        """A JSON value without secrets; the very same one when it holds none."""
+        return self._redacted(value) if self.holds(value) else value
+
+    def holds(self, value: object) -> bool:
+        """Whether a secret stands anywhere in a JSON value."""
+        if not self._spellings:
+            return False
+        match value:
+            case str():
+                return any(one in value for one in self._spellings)
+            case dict():
+                return any(self.holds(key) or self.holds(one) for key, one in value.items())
+            case list() | tuple():
+                return any(map(self.holds, value))
+            case _:
+                return False
+
+    def outcome(self, outcome: Outcome) -> Outcome:
+        """An outcome without secrets. That something was taken out is one of its facts."""
+        if not (self.holds(outcome.value) or self.holds(outcome.message) or self.holds(outcome.evidence.facts)):
+            return outcome
+        evidence = outcome.evidence
+        facts = {**self._redacted(evidence.facts), "redacted": True}
+        return replace(
+            outcome, message=self.text(outcome.message), value=self._redacted(outcome.value),
+            evidence=replace(evidence, facts=facts),
+        )  # fmt: skip
+
+    def _redacted(self, value: Any) -> Any:  # noqa: ANN401 (a JSON value)
+        match value:
+            case str():
+                return self.text(value)
+            case dict():
+                return {self.text(key): self._redacted(one) for key, one in value.items()}
+            case list() | tuple():
+                return [self._redacted(one) for one in value]
+            case _:
+                return value
+
+
 class Scrubber:
     """Takes secrets out of a stream of bytes. What may be the beginning of one is held back until it is known."""
 
@@ -69,8 +144,7 @@ class Scrubber:
 
     def know(self, secret: Secret) -> None:
         """Look for this one too."""
-        value = secret.expose()
-        forms = {value.encode(), base64.b64encode(value.encode()).rstrip(b"="), quote(value, safe="").encode()}
+        forms = {one.encode() for one in spellings(secret)}
         self._spellings = sorted({*self._spellings, *forms}, key=len, reverse=True)
 
     def text(self, text: str) -> str:

@@ -19,6 +19,7 @@ from assent.execution.grants import Grant
 from assent.execution.orders import Order
 from assent.execution.outcomes import Ending, Evidence, Outcome
 from assent.execution.ports import OnEvent, Steering
+from assent.execution.secrets import Redactor
 from assent.ledger.commands import OpenLog, Settle, Settled
 from assent.ledger.effects import EffectState, ended
 from assent.ledger.entries import SALT_BYTES
@@ -55,9 +56,18 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
 
 
 class Dispatcher:
-    """Carries granted orders and settles them."""
+    """Carries granted orders and settles them. What comes back is recorded without the secrets `redactor` knows."""
 
-    def __init__(self, *, store: LedgerStore, executor: Executor, clock: Clock, entropy: Entropy) -> None:
+    def __init__(
+        self,
+        *,
+        store: LedgerStore,
+        executor: Executor,
+        clock: Clock,
+        entropy: Entropy,
+        redactor: Redactor | None = None,
+    ) -> None:
+        self._redactor = redactor or Redactor()
         self._store = store
         self._executor = executor
         self._clock = clock
@@ -138,7 +148,7 @@ class Dispatcher:
         deadline = asyncio.timeout(patience_s)
         try:
             async with deadline:
-                return read(await carry())
+                return self._redactor.outcome(read(await carry()))
         except Refused as refusal:
             return self._without_lane(started_at_ms, Ending.FAILED, refusal.code, str(refusal))
         except asyncio.CancelledError:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
+from assent.execution.secrets import Redactor
 from assent.ledger.contracts import contract_digest, read_arguments
 from assent.ledger.intents import Intent, intent_bytes, intent_digest
 from assent.ledger.operations import Facts, Operation, Place
@@ -34,7 +35,15 @@ class Asked(NamedTuple):
 class Asking:
     """Reads what is asked, against the operations that are offered and the tenants that are served here."""
 
-    def __init__(self, *, operations: Mapping[str, Operation], tenants: Collection[TenantId], place: Place) -> None:
+    def __init__(
+        self,
+        *,
+        operations: Mapping[str, Operation],
+        tenants: Collection[TenantId],
+        place: Place,
+        redactor: Redactor | None = None,
+    ) -> None:
+        self._redactor = redactor or Redactor()
         self._place = place
         self._operations = operations
         self._tenants = frozenset(tenants)
@@ -45,10 +54,11 @@ class Asking:
 
         Raises:
             NotFound: this node does not serve the tenant.
-            Malformed: the wish is not plain JSON, or too large.
+            Malformed: the wish is not plain JSON, or too large; `secret_in_call`.
         """
         check_names(wish)
         self.must_serve(wish.tenant)
+        self._must_hold_no_secret(wish)
         operation = self._operations.get(wish.operation)
         arguments, fault = dict(wish.arguments), ""
         if operation is not None:
@@ -87,6 +97,15 @@ class Asking:
             except Malformed as malformed:
                 fault = str(malformed)
         return Asked(intent, data, intent_digest(data), operation, intent.arguments, facts, fault, place)
+
+    def _must_hold_no_secret(self, wish: Wish) -> None:
+        """Whatever is asked is recorded. What a model proposes was freed of secrets when its answer was read."""
+        told = (one.data.decode(errors="replace") for one in wish.contents if not one.kept)
+        if self._redactor.holds(dict(wish.arguments)) or any(map(self._redactor.holds, told)):
+            raise Malformed(
+                "secret_in_call", "a call may not hold a credential, since calls are recorded",
+                hint="name the credential in `assent.toml`, and let the lane put it in",
+            )  # fmt: skip
 
     def named(self, intent: Intent) -> list[str]:
         """The pieces that an intent names by digest."""

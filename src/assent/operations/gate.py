@@ -24,6 +24,7 @@ from assent.execution.grants import Grant
 from assent.execution.orders import Order, order_digest
 from assent.execution.outcomes import StreamEvent
 from assent.execution.ports import OnEvent, Steering
+from assent.execution.secrets import Redactor
 from assent.ledger.acceptances import acceptance, accepted_effect
 from assent.ledger.budgets import Hold, Shortage
 from assent.ledger.commands import Accept, Accepted, Dispatch, Withdraw
@@ -93,13 +94,14 @@ class Gate:
         clock: Clock,
         entropy: Entropy,
         budgeting: Budgeting | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         self._store = store
         self._dispatcher = dispatcher
         self._policies = policies
         self._mint = mint
         self._targets = targets
-        self._asking = Asking(operations=operations, tenants=tenants, place=place)
+        self._asking = Asking(operations=operations, tenants=tenants, place=place, redactor=redactor)
         self._fence = fence
         self._ids = ids
         self._clock = clock
@@ -120,7 +122,7 @@ class Gate:
 
         Raises:
             NotFound: this node does not serve the tenant; nothing was recorded.
-            Malformed: the wish is not plain JSON, or its key is too long; nothing was recorded.
+            Malformed: the wish is not plain JSON, its key is too long, or it holds a credential; nothing was recorded.
             Conflict: `key_conflict`: the idempotency key belongs to another call.
             Unavailable: the database or this node's lease is not there; nothing was done.
         """

@@ -91,6 +91,11 @@ class ModelOperation(Unobserved):
             limits=obligations.limits,
         )
 
+    @property
+    def handles(self) -> tuple[str, ...]:
+        """What its credentials are called."""
+        return (self._endpoint.credential,) if self._endpoint.credential else ()
+
     def _credentials(self) -> tuple[Credential, ...]:
         handle = self._endpoint.credential
         header, prefix = self._wire().credential

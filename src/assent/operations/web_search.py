@@ -94,6 +94,11 @@ class WebSearch(Unobserved):
         """The endpoint's host, and how much it is told."""
         return Facts(host=self._host, method="GET", payload_bytes=len(self._given(arguments)["query"].encode()))
 
+    @property
+    def handles(self) -> tuple[str, ...]:
+        """What its credentials are called."""
+        return (self._endpoint.credential,) if self._endpoint.credential else ()
+
     def plan(
         self,
         arguments: dict[str, Any],

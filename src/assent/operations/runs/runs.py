@@ -21,6 +21,7 @@ from assent.operations.runs.delegating import Delegating, child_id
 from assent.operations.runs.driver import Driver
 from assent.operations.runs.entries import Ended, Exchange, Started
 from assent.operations.runs.events import OnRunEvent, RunEvent
+from assent.operations.runs.redacting import Redact, Redacted, redacted_sections, redacted_words
 from assent.operations.runs.requests import Asked, Requests
 from assent.operations.runs.retelling import Retelling
 from assent.operations.runs.sessions import Sessions
@@ -38,7 +39,7 @@ from assent.primitives.leases import Fence
 from assent.reasoning.agents import AgentDefinition, check_agent
 from assent.reasoning.context import Source
 from assent.reasoning.failures import FailureKind, failure
-from assent.reasoning.messages import Message, Text
+from assent.reasoning.messages import Message
 
 RUNS_MAX = 1_000
 EFFECTS_MAX = 100_000
@@ -69,6 +70,7 @@ class Runs:
         entropy: Entropy,
         spellings: Mapping[str, str] = SPELLED,
         surroundings: Surroundings = _NOTHING,
+        redact: Redact = str,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -78,13 +80,14 @@ class Runs:
         self._fence = fence
         self._ids = ids
         self._spellings = spellings
-        self._surroundings = surroundings
+        self._surroundings = Redacted(surroundings, redact)
+        self._redact = redact
         self._entropy = entropy
         self._requests = Requests(store=store, fence=fence)
         self._retelling = Retelling(store=store)
         self._summing_up = SummingUp(store=store, gate=gate, sessions=sessions, ids=ids)
         self._delegating = Delegating(
-            store=store, agents=agents, around=surroundings.around, offers=self._offers, tell=self.story,
+            store=store, agents=agents, around=self._surroundings.around, offers=self._offers, tell=self.story,
             salt=self._salt,
         )  # fmt: skip
         self._driver = Driver(
@@ -112,7 +115,7 @@ class Runs:
         """
         check_agent(agent)
         around = await self._surroundings.around(agent)
-        words = Message(role="user", parts=(Text(text=task),)) if isinstance(task, str) else task
+        words = redacted_words(task, self._redact)
         holds = Exchange(pieces=())
         journal = None
         if session:
@@ -122,9 +125,10 @@ class Runs:
             await self._sessions.renew(tenant, session, policy=agent.reset, now_ms=self._clock.now_ms())
             await self._summing_up.if_large(tenant, session, agent, by=by)
             journal, holds = await self._sessions.now(tenant, session)
+        told = (*redacted_sections(sections, self._redact), *around.sections)
         begun = Started(
             agent=agent, offers=self._offers(agent, around), on_behalf_of=(by,), prior=holds.pieces, task=words,
-            by=by, sections=(*sections, *around.sections), session=session, todo=holds.todo,
+            by=by, sections=told, session=session, todo=holds.todo,
         )  # fmt: skip
         id_ = self._ids.run()
         also = [self._sessions.asked(journal, holds, run=id_, key=key or id_, words=words)] if journal else []
@@ -158,7 +162,7 @@ class Runs:
             self._must_live(story.journal)
             if answers and not any(call.effect.id == answers for call in story.calls.values()):
                 raise NotFound("effect_not_found", f"run `{run}` asked nothing as `{answers[:80]}`")
-            words = heard_of(text, by=by, after=story.turn, answers=answers)
+            words = heard_of(self._redact(text), by=by, after=story.turn, answers=answers)
             owned = story.journal.node == self._fence.node
             note = entries.heard(story.journal, words, key=key, salt=self._salt(), owned=owned)
             await self._driver.write(story, note)

@@ -7,15 +7,17 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from assent.execution.secrets import SECRET_CHARACTERS_MAX, Secret
+from assent.execution.secrets import SECRET_CHARACTERS_MAX, Redactor, Secret
 from assent.primitives.errors import NotFound, Refused
 
 
 class SecretDrivers:
-    """Reveals what handles name (`execution.ports.Secrets`). `environment` is where `env:` looks."""
+    """Reveals what handles name (`execution.ports.Secrets`). `environment` is where `env:` looks; `redactor` comes to
+    know whatever is revealed."""
 
-    def __init__(self, *, environment: Mapping[str, str]) -> None:
+    def __init__(self, *, environment: Mapping[str, str], redactor: Redactor | None = None) -> None:
         self._environment = environment
+        self._redactor = redactor or Redactor()
 
     def reveal(self, handle: str) -> Secret:
         """The secret behind a handle."""
@@ -28,7 +30,9 @@ class SecretDrivers:
             raise _missing(handle, "handles look like `env:NAME` or `file:/absolute/path`")
         if not value:
             raise _missing(handle, "set it, or name another credential in `assent.toml`")
-        return Secret(value)
+        secret = Secret(value)
+        self._redactor.know(secret)
+        return secret
 
 
 def _read(path: Path) -> str:
