@@ -14,8 +14,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from assent.bootstrap.node import AGENT_SCHEMA
-from assent.bootstrap.node import _enlist as enlist
 from assent.ledger.adapters.sqlite import SqliteLedger
 from assent.ledger.adapters.sqlite_agents import SqliteRegistry
 from assent.ledger.commands import ReleaseLease, TakeLease
@@ -165,14 +163,6 @@ TestRegistriesAgree.pytestmark = [pytest.mark.slow]  # type: ignore[attr-defined
 def test_registry_is_the_port(tmp_path: Path) -> None:
     found: Registry = in_memory().registry
     assert found is not None
-
-
-def test_node_lets_its_own_agents_be_found_when_another_node_serves_one_of_them() -> None:
-    registry, _, run = in_memory(AGENT_SCHEMA)
-    both = tuple(AgentDefinition(name=name, models=()) for name in ("shared", "own"))
-    run(enlist(registry, both[:1], tenant=ACME, fence=MINE))
-    run(enlist(registry, both, tenant=ACME, fence=OTHER))
-    assert [(one.id, one.owner) for one in run(registry.find(ACME, Query()))] == [("own", OTHER), ("shared", MINE)]
 
 
 def test_agent_with_capabilities_that_the_registry_refuses_is_malformed() -> None:

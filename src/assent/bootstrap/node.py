@@ -15,6 +15,7 @@ from assent.bootstrap import remembering
 from assent.bootstrap.anchors import AnchorFile
 from assent.bootstrap.beyond import guests_of, targets_beyond
 from assent.bootstrap.descriptors import raise_open_files_limit
+from assent.bootstrap.enlisting import AGENT_SCHEMA, Enlisting
 from assent.bootstrap.keys import log_identity
 from assent.bootstrap.offering import STANDARD, spellings_here
 from assent.bootstrap.own_machine import own_targets
@@ -63,19 +64,16 @@ from assent.policy.engine import Engine
 from assent.policy.grants import Mint
 from assent.policy.principals import KnownPrincipal
 from assent.primitives.clock import Clock, Entropy
-from assent.primitives.errors import Conflict, Unavailable
+from assent.primitives.errors import Unavailable
 from assent.primitives.ids import IdSource, NodeId, TenantId
 from assent.primitives.leases import SYSTEM, Fence
 from assent.reasoning.agents import AgentDefinition
-from assent.registry.agents import Entry, Field, Schema
 from assent.registry.ports import Registry
 from assent.storage.adapters.liveness import Liveness
 from assent.storage.adapters.sqlite import SqliteDatabase
 
 LEASE_TTL_MS = 15_000
 HEARTBEAT_S = 4.0
-AGENT_SCHEMA = Schema((Field(name="description"),))
-TEXT_CHARACTERS_MAX = 60
 DATABASE_NAME = "assent.db"
 
 
@@ -177,9 +175,10 @@ async def open_node(
             fence=fence, ids=ids, clock=clock, entropy=entropy, liveness=liveness, anchors=anchors,
             redactor=redactor, verifier=verifier,
         )  # fmt: skip
-        await _take_in(node, store, blueprint, fence=fence)
+        enlisting = Enlisting(node.registry, blueprint.agents, tenants=blueprint.tenants, fence=fence)
+        await _take_in(node, store, blueprint, enlisting)
         try:
-            async with _beating(store, fence, node):
+            async with _beating(store, fence, node, enlisting):
                 yield node
         finally:
             await executor.close()
@@ -261,26 +260,12 @@ def _wire(
     )
 
 
-async def _take_in(node: Node, store: SqliteLedger, blueprint: Blueprint, *, fence: Fence) -> None:
+async def _take_in(node: Node, store: SqliteLedger, blueprint: Blueprint, enlisting: Enlisting) -> None:
     """Begin the logs of the tenants, let the agents be found, and fence out the dead."""
     for tenant in blueprint.tenants:
         await store.apply(OpenLog(tenant=tenant))
-        await _enlist(node.registry, blueprint.agents, tenant=tenant, fence=fence)
+    await enlisting.enlist()
     await node.recovery.fence_out_the_dead()
-
-
-async def _enlist(registry: Registry, agents: tuple[AgentDefinition, ...], *, tenant: TenantId, fence: Fence) -> None:
-    """Let this node's agents be found, for as long as its lease holds."""
-    entries = [
-        Entry(
-            tenant=tenant, id=agent.name, owner=fence, capabilities=agent.capabilities,
-            fields={"description": agent.description[:TEXT_CHARACTERS_MAX]},
-        )
-        for agent in agents
-    ]  # fmt: skip
-    for entry in entries:  # one by one: what another process serves is found there, and the rest is found here
-        with contextlib.suppress(Conflict):
-            await registry.put([entry], fence=fence)
 
 
 def _targets(
@@ -314,9 +299,9 @@ def _policies(
 
 
 @asynccontextmanager
-async def _beating(store: SqliteLedger, fence: Fence, node: Node) -> AsyncIterator[None]:
+async def _beating(store: SqliteLedger, fence: Fence, node: Node, enlisting: Enlisting) -> AsyncIterator[None]:
     """Hold the lease; at the end, first stop what still runs."""
-    heartbeat = asyncio.ensure_future(_beat(store, fence, node.gate))
+    heartbeat = asyncio.ensure_future(_beat(store, fence, node.gate, enlisting))
     try:
         yield
     finally:
@@ -325,11 +310,12 @@ async def _beating(store: SqliteLedger, fence: Fence, node: Node) -> AsyncIterat
         await asyncio.wait([heartbeat])
 
 
-async def _beat(store: SqliteLedger, fence: Fence, gate: Gate) -> None:
+async def _beat(store: SqliteLedger, fence: Fence, gate: Gate, enlisting: Enlisting) -> None:
     """Renew the lease until it is lost. Once lost nothing more is accepted: every accept proves the fence."""
     held = True
     while held:
         with contextlib.suppress(Unavailable):  # a locked or full database may be well again at the next beat
             held = await store.apply(RenewLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS))
             await gate.settle_owed()
+            await enlisting.enlist()
         await asyncio.sleep(HEARTBEAT_S)

@@ -1,0 +1,64 @@
+"""A node's own agents in the registry: there from its opening until its lease ends.
+
+Several nodes may serve an agent, and the entry belongs to one of them. When that one dies its entry is found no more,
+so every other looks at each heartbeat and takes over what nobody holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from assent.primitives.errors import Conflict
+from assent.primitives.ids import TenantId
+from assent.primitives.leases import Fence
+from assent.reasoning.agents import AgentDefinition
+from assent.registry.agents import BATCH_MAX, Entry, Field, Schema
+from assent.registry.ports import Registry
+
+AGENT_SCHEMA = Schema((Field(name="description"),))
+TEXT_CHARACTERS_MAX = 60
+
+
+class Enlisting:
+    """Lets a node's agents be found, for as long as its lease holds."""
+
+    def __init__(
+        self, registry: Registry, agents: Sequence[AgentDefinition], *, tenants: Sequence[TenantId], fence: Fence
+    ) -> None:
+        self._registry = registry
+        self._entries = [_entry(one, tenant=tenant, fence=fence) for tenant in tenants for one in agents]
+        self._fence = fence
+
+    async def enlist(self) -> int:
+        """Write the entries of agents that no node answers for; how many there were.
+
+        Raises:
+            Unavailable: the database cannot be used, or this node's lease is over.
+        """
+        missing = [one for one in self._entries if await self._registry.get(one.tenant, one.id) is None]
+        for batch in _batches(missing):
+            await self._put(batch)
+        return len(missing)
+
+    async def _put(self, batch: list[Entry]) -> None:
+        try:
+            await self._registry.put(batch, fence=self._fence)
+        except Conflict:  # another node was quicker with one of them: it is found there, and the rest is found here
+            if len(batch) > 1:
+                for entry in batch:
+                    await self._put([entry])
+
+
+def _batches(entries: list[Entry]) -> Iterator[list[Entry]]:
+    """Entries that can be written together: of one tenant, and not too many."""
+    for tenant in dict.fromkeys(one.tenant for one in entries):
+        own = [one for one in entries if one.tenant == tenant]
+        for start in range(0, len(own), BATCH_MAX):
+            yield own[start : start + BATCH_MAX]
+
+
+def _entry(agent: AgentDefinition, *, tenant: TenantId, fence: Fence) -> Entry:
+    return Entry(
+        tenant=tenant, id=agent.name, owner=fence, capabilities=agent.capabilities,
+        fields={"description": agent.description[:TEXT_CHARACTERS_MAX]},
+    )  # fmt: skip

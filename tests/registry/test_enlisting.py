@@ -1,0 +1,95 @@
+"""A node's agents in the registry: found from its opening on, taken over from the dead, left to the living."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from assent.bootstrap import node as nodes
+from assent.bootstrap.enlisting import AGENT_SCHEMA, Enlisting
+from assent.bootstrap.node import LEASE_TTL_MS, Blueprint, open_node
+from assent.ledger.adapters.sqlite_agents import SqliteRegistry
+from assent.ledger.commands import RenewLease, TakeLease
+from assent.primitives.leases import SYSTEM, Fence
+from assent.reasoning.agents import AgentDefinition
+from assent.registry.agents import Query
+from assent.testing.clocks import SetClock
+from assent.testing.conformance.registries import ACME, GLOBEX, MINE, OTHER
+from assent.testing.ledgers import LedgerFolder
+
+SHARED, OWN = (AgentDefinition(name=name, models=("play:it",)) for name in ("shared", "own"))
+
+
+def test_agents_of_two_nodes_are_found_where_they_are_and_are_taken_over_when_one_node_dies(tmp_path: Path) -> None:
+    clock = SetClock()
+
+    async def scene() -> None:
+        with LedgerFolder(tmp_path, clock=clock).opened() as store:
+            registry = SqliteRegistry(store, schema=AGENT_SCHEMA)
+
+            async def owners() -> dict[str, Fence]:
+                return {one.id: one.owner for one in await registry.find(ACME, Query())}
+
+            for fence in (MINE, OTHER):
+                await store.apply(TakeLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS))
+            first = Enlisting(registry, (SHARED,), tenants=(ACME, GLOBEX), fence=MINE)
+            second = Enlisting(registry, (SHARED, OWN), tenants=(ACME, GLOBEX), fence=OTHER)
+            assert (await first.enlist(), await second.enlist()) == (2, 2)
+            assert await owners() == {"shared": MINE, "own": OTHER}
+            assert await second.enlist() == 0, "nothing is written for what is there"
+            clock.pass_ms(LEASE_TTL_MS - 1)
+            assert await store.apply(RenewLease(tenant=SYSTEM, fence=OTHER, ttl_ms=LEASE_TTL_MS))
+            assert await owners() == {"shared": MINE, "own": OTHER}
+            clock.pass_ms(1)
+            assert await owners() == {"own": OTHER}
+            assert await second.enlist() == 2
+            assert await owners() == {"shared": OTHER, "own": OTHER}
+            assert await registry.get(GLOBEX, "shared") is not None
+
+    asyncio.run(scene())
+
+
+def test_agent_is_enlisted_here_when_another_node_was_quicker_with_one_of_the_batch(tmp_path: Path) -> None:
+    async def scene() -> None:
+        with LedgerFolder(tmp_path).opened() as store:
+            for fence in (MINE, OTHER):
+                await store.apply(TakeLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS))
+
+            class Late(SqliteRegistry):
+                async def get(self, *_: object) -> None:
+                    """What was there a moment ago: nothing."""
+
+            registry = Late(store, schema=AGENT_SCHEMA)
+            await Enlisting(registry, (SHARED,), tenants=(ACME,), fence=MINE).enlist()
+            await Enlisting(registry, (SHARED, OWN), tenants=(ACME,), fence=OTHER).enlist()
+            found = [(one.id, one.owner) for one in await registry.find(ACME, Query())]
+            assert found == [("own", OTHER), ("shared", MINE)]
+
+    asyncio.run(scene())
+
+
+def test_node_takes_its_agent_over_at_a_heartbeat_when_the_node_that_served_it_is_gone(
+    tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(nodes, "HEARTBEAT_S", 0.01)
+    (tmp_path / "workspace").mkdir()
+    blueprint = Blueprint(
+        data=tmp_path / "data", workspace=tmp_path / "workspace", tenants=(ACME,), principals=(), agents=(SHARED,)
+    )
+
+    async def owner(node: nodes.Node) -> str:
+        (told,) = await node.registry.changes(ACME, after=0, limit=2)
+        return told.entry.owner.node if told.entry else ""
+
+    async def scene() -> None:
+        async with AsyncExitStack() as stack:
+            first = await stack.enter_async_context(open_node(blueprint))
+            async with open_node(blueprint) as second:
+                assert await owner(second) == first.id
+                await stack.aclose()
+                async with asyncio.timeout(10):
+                    while await owner(second) != second.id:
+                        pass
+
+    asyncio.run(scene())
