@@ -16,19 +16,22 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from assent.ledger.adapters.sqlite import SqliteLedger
 from assent.ledger.adapters.sqlite_agents import SqliteRegistry
-from assent.ledger.commands import ReleaseLease, TakeLease
+from assent.ledger.commands import ReleaseLease, RenewLease, TakeLease
 from assent.primitives.errors import Conflict, Unavailable
 from assent.primitives.leases import SYSTEM, Fence
 from assent.reasoning.agents import AgentDefinition, agent_faults
 from assent.registry.adapters.memory import MemoryRegistry
-from assent.registry.agents import Entry, Health, Query, Schema, fits
+from assent.registry.agents import Entry, Health, Query, fits
 from assent.registry.ports import Registry
+from assent.testing.clocks import SetClock
 from assent.testing.conformance.registries import (
     ACME,
     GLOBEX,
+    KEPT,
     MINE,
     OTHER,
     SCHEMA,
+    TTL_MS,
     RegistryConformance,
     RegistryWorld,
     entry,
@@ -36,18 +39,40 @@ from assent.testing.conformance.registries import (
 from assent.testing.ledgers import LedgerFolder
 
 
-def in_memory(schema: Schema = SCHEMA) -> RegistryWorld:
-    held = {MINE, OTHER}
-    return RegistryWorld(MemoryRegistry(schema=schema, holds=held.__contains__), held.discard, asyncio.run)
+class Leases:
+    """Leases as a node takes them, on a clock of their own."""
+
+    def __init__(self) -> None:
+        self.clock = SetClock()
+        self._until = dict.fromkeys((MINE, OTHER), self.clock.now_ms() + TTL_MS)
+
+    def holds(self, fence: Fence) -> bool:
+        return self._until[fence] > self.clock.now_ms()
+
+    def renew(self, fence: Fence) -> None:
+        self._until[fence] = self.clock.now_ms() + TTL_MS
+
+    def lapse(self, fence: Fence) -> None:
+        self._until[fence] = 0
 
 
-def in_sqlite(store: SqliteLedger) -> RegistryWorld:
+def in_memory() -> RegistryWorld:
+    leases = Leases()
+    registry = MemoryRegistry(schema=SCHEMA, holds=leases.holds, revisions_kept=KEPT)
+    return RegistryWorld(registry, leases.lapse, asyncio.run, leases.clock.pass_ms, leases.renew)
+
+
+def in_sqlite(store: SqliteLedger, clock: SetClock) -> RegistryWorld:
     def lapse(fence: Fence) -> None:
         asyncio.run(store.apply(ReleaseLease(tenant=SYSTEM, fence=fence)))
 
+    def renew(fence: Fence) -> None:
+        assert asyncio.run(store.apply(RenewLease(tenant=SYSTEM, fence=fence, ttl_ms=TTL_MS)))
+
     for fence in (MINE, OTHER):
-        asyncio.run(store.apply(TakeLease(tenant=SYSTEM, fence=fence, ttl_ms=60_000)))
-    return RegistryWorld(SqliteRegistry(store, schema=SCHEMA), lapse, asyncio.run)
+        asyncio.run(store.apply(TakeLease(tenant=SYSTEM, fence=fence, ttl_ms=TTL_MS)))
+    registry = SqliteRegistry(store, schema=SCHEMA, revisions_kept=KEPT)
+    return RegistryWorld(registry, lapse, asyncio.run, clock.pass_ms, renew)
 
 
 class TestMemoryRegistry(RegistryConformance):
@@ -59,8 +84,9 @@ class TestMemoryRegistry(RegistryConformance):
 class TestSqliteRegistry(RegistryConformance):
     @pytest.fixture
     def world(self, tmp_path: Path) -> Iterator[RegistryWorld]:
-        with LedgerFolder(tmp_path).opened() as store:
-            yield in_sqlite(store)
+        clock = SetClock()
+        with LedgerFolder(tmp_path, clock=clock).opened() as store:
+            yield in_sqlite(store, clock)
 
 
 IDS = st.sampled_from(["a", "b", "c", "d"])
@@ -85,30 +111,44 @@ QUERIES = st.builds(
 
 
 class Registries(RuleBasedStateMachine):
-    """Memory, SQLite and a dictionary, told the same."""
+    """Memory, SQLite and a dictionary, told the same. A watcher of each holds what it was told of `ACME`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.opened = LedgerFolder(Path(self.folder.name)).opened()
-        self.worlds = [in_memory(), in_sqlite(self.opened.__enter__())]
+        clock = SetClock()
+        self.opened = LedgerFolder(Path(self.folder.name), clock=clock).opened()
+        self.worlds = [in_memory(), in_sqlite(self.opened.__enter__(), clock)]
         self.model: dict[tuple[Any, str], Entry] = {}
-        self.held = {MINE, OTHER}
+        self.until = {MINE: TTL_MS, OTHER: TTL_MS}
+        self.now = 0
+        self.watched = [Watcher(world.registry) for world in self.worlds]
+
+    @property
+    def held(self) -> set[Fence]:
+        return {fence for fence, until in self.until.items() if until > self.now}
 
     def teardown(self) -> None:
         self.opened.__exit__(None, None, None)
         self.folder.cleanup()
 
-    def both(self, call: Any) -> list[str]:
-        """Do it to both; what each refused it for."""
-        codes = []
+    def both(self, call: Any) -> list[Any]:
+        """Do it to both; what each refused it for, or what came of it."""
+        results = []
         for world in self.worlds:
             try:
-                asyncio.run(call(world.registry))
-                codes.append("")
+                results.append(asyncio.run(call(world.registry)))
             except (Conflict, Unavailable) as error:
-                codes.append(error.code)
-        return codes
+                results.append(error.code)
+        return results
+
+    def same(self, call: Any, expected: str) -> Any:
+        """Do it to both, and see that it is refused for `expected`, or that the same comes of it."""
+        one, other = self.both(call)
+        assert one == other
+        assert isinstance(one, str) == bool(expected)
+        assert not expected or one == expected
+        return one
 
     def expected(self, places: list[tuple[Any, str]], fence: Fence) -> str:
         if fence not in self.held:
@@ -119,23 +159,43 @@ class Registries(RuleBasedStateMachine):
     @rule(one=ENTRIES, fence=FENCES)
     def put(self, one: Entry, fence: Fence) -> None:
         expected = self.expected([(one.tenant, one.id)], fence)
-        assert self.both(lambda registry: registry.put([one], fence=fence)) == [expected] * 2
+        self.same(lambda registry: registry.put([one], fence=fence), expected)
         if not expected:
             self.model[one.tenant, one.id] = msgspec.structs.replace(one, owner=fence)
 
     @rule(id_=IDS, tenant=TENANTS, fence=FENCES)
     def drop(self, id_: str, tenant: Any, fence: Fence) -> None:
         expected = self.expected([(tenant, id_)], fence)
-        assert self.both(lambda registry: registry.drop(tenant, [id_], fence=fence)) == [expected] * 2
+        self.same(lambda registry: registry.drop(tenant, [id_], fence=fence), expected)
         if not expected:
             self.model.pop((tenant, id_), None)
 
     @rule(fence=FENCES)
     def lapse(self, fence: Fence) -> None:
         if len(self.held) == 2:
-            self.held.discard(fence)
+            self.until[fence] = 0
             for world in self.worlds:
                 world.lapse(fence)
+
+    @rule(fence=FENCES, ms=st.sampled_from([1, TTL_MS // 2, TTL_MS - 1]))
+    def time_passes_and_one_renews(self, fence: Fence, ms: int) -> None:
+        if fence not in self.held:
+            return
+        self.until[fence] = self.now + TTL_MS
+        self.now += ms
+        for world in self.worlds:
+            world.renew(fence)
+            world.pass_ms(ms)
+
+    @rule(tenant=TENANTS, fence=FENCES)
+    def sweep(self, tenant: Any, fence: Fence) -> None:
+        expected = "" if fence in self.held else "lease_lost"
+        swept = self.same(lambda registry: registry.sweep(tenant, limit=100, fence=fence), expected)
+        if not expected:
+            dead = [at for at, one in self.model.items() if at[0] == tenant and one.owner not in self.held]
+            assert swept == len(dead)
+            for place in dead:
+                del self.model[place]
 
     @rule(tenant=TENANTS, query=QUERIES)
     def find(self, tenant: Any, query: Query) -> None:
@@ -147,12 +207,44 @@ class Registries(RuleBasedStateMachine):
         for world in self.worlds:
             assert [one.id for one in asyncio.run(world.registry.find(tenant, query))] == expected
 
+    @rule(limit=st.integers(1, 3))
+    def watchers_look(self, limit: int) -> None:
+        first, second = self.watched
+        assert asyncio.run(first.look(limit)) == asyncio.run(second.look(limit))
+        for watcher in self.watched:
+            there = {id_ for (of, id_), one in self.model.items() if of == ACME and one.owner in self.held}
+            assert there <= watcher.known, "one was missed"
+            assert watcher.known <= {id_ for of, id_ in self.model if of == ACME}, "a death that was swept was missed"
+
     @invariant()
     def every_one_is_there_for_itself(self) -> None:
         for (tenant, id_), one in self.model.items():
             for world in self.worlds:
                 found = asyncio.run(world.registry.get(tenant, id_))
                 assert (found is not None) == (one.owner in self.held)
+
+
+class Watcher:
+    """Somebody who holds what is told of a tenant's registry, and reads anew when too much was missed."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._after = 0
+        self.known: set[str] = set()
+
+    async def look(self, limit: int) -> list[tuple[int, str, bool]]:
+        told: list[tuple[int, str, bool]] = []
+        try:
+            while changes := await self._registry.changes(ACME, after=self._after, limit=limit):
+                for one in changes:
+                    self._after = one.revision
+                    (self.known.add if one.entry else self.known.discard)(one.id)
+                    told.append((one.revision, one.id, one.entry is not None))
+        except Conflict:
+            self._after = await self._registry.revision(ACME)
+            self.known = {one.id for one in await self._registry.find(ACME, Query())}
+            told.append((self._after, "anew", True))
+        return told
 
 
 TestRegistriesAgree = Registries.TestCase

@@ -17,7 +17,7 @@ from assent.testing.ledgers import LedgerFolder
 TABLES = {
     "leases", "log", "log_nodes", "log_heads", "checkpoints", "effects", "reviews", "policy_revisions", "policy_active",
     "guests", "guest_tickets", "journals", "journal_keys", "contents",
-    "agents", "agent_keys", "budgets", "budget_holds", "schema_migrations",
+    "agents", "agent_keys", "agent_registries", "budgets", "budget_holds", "schema_migrations",
 }  # fmt: skip
 OPENERS = 4
 ROUNDS = 8

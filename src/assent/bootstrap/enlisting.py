@@ -1,7 +1,7 @@
 """A node's own agents in the registry: there from its opening until its lease ends.
 
 Several nodes may serve an agent, and the entry belongs to one of them. When that one dies its entry is found no more,
-so every other looks at each heartbeat and takes over what nobody holds.
+so every other looks at each heartbeat: it takes over what it serves too, and takes out what nobody does.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from assent.registry.ports import Registry
 
 AGENT_SCHEMA = Schema((Field(name="description"),))
 TEXT_CHARACTERS_MAX = 60
+SWEEPS_MAX = 20
+"""How many batches of what the dead left are taken out at one heartbeat and tenant: the next one goes on."""
 
 
 class Enlisting:
@@ -26,6 +28,7 @@ class Enlisting:
         self, registry: Registry, agents: Sequence[AgentDefinition], *, tenants: Sequence[TenantId], fence: Fence
     ) -> None:
         self._registry = registry
+        self._tenants = tenants
         self._entries = [_entry(one, tenant=tenant, fence=fence) for tenant in tenants for one in agents]
         self._fence = fence
 
@@ -39,6 +42,19 @@ class Enlisting:
         for batch in _batches(missing):
             await self._put(batch)
         return len(missing)
+
+    async def sweep(self) -> int:
+        """Take out what nodes left whose lease is over; how many entries there were. Raises as `enlist`."""
+        return sum([await self._sweep(tenant) for tenant in self._tenants])
+
+    async def _sweep(self, tenant: TenantId) -> int:
+        swept = 0
+        for _ in range(SWEEPS_MAX):
+            found = await self._registry.sweep(tenant, limit=BATCH_MAX, fence=self._fence)
+            swept += found
+            if found < BATCH_MAX:
+                break
+        return swept
 
     async def _put(self, batch: list[Entry]) -> None:
         try:

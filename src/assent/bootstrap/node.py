@@ -318,4 +318,5 @@ async def _beat(store: SqliteLedger, fence: Fence, gate: Gate, enlisting: Enlist
             held = await store.apply(RenewLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS))
             await gate.settle_owed()
             await enlisting.enlist()
+            await enlisting.sweep()
         await asyncio.sleep(HEARTBEAT_S)

@@ -9,10 +9,14 @@ from assent.registry.agents import Entry
 
 
 class PutAgents(Command, frozen=True, kw_only=True, gc=False):
-    """Write entries, all or none, each with the keys that it is found by. Result: the revision."""
+    """Write entries, all or none, each with the keys that it is found by. Result: the revision.
+
+    What is gone for more revisions than are `kept` is forgotten; so it is with each of these commands.
+    """
 
     entries: tuple[tuple[Entry, tuple[str, ...]], ...]
     fence: Fence
+    kept: int
 
 
 class DropAgents(Command, frozen=True, kw_only=True, gc=False):
@@ -20,3 +24,12 @@ class DropAgents(Command, frozen=True, kw_only=True, gc=False):
 
     ids: tuple[str, ...]
     fence: Fence
+    kept: int
+
+
+class SweepAgents(Command, frozen=True, kw_only=True, gc=False):
+    """Take entries of nodes whose lease is over out, at most `limit`. Result: how many there were."""
+
+    limit: int
+    fence: Fence
+    kept: int

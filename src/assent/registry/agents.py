@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from assent.primitives.errors import Malformed
+from assent.primitives.errors import Conflict, Malformed
 from assent.primitives.ids import TenantId
 from assent.primitives.leases import Fence
 
@@ -22,6 +22,8 @@ FIELDS_MAX = 32
 TEXT_BYTES_MAX = 256
 FOUND_MAX = 10_000
 BATCH_MAX = 1_000
+REVISIONS_KEPT = 100_000
+"""For how many changes of a tenant what is gone is told of as gone."""
 INTEGER_MAX = 2**63 - 1
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,126}[a-z0-9])?\Z")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -199,6 +201,20 @@ def check_batch(entries: Sequence[Entry]) -> None:
         raise Malformed("entry_malformed", f"1 to {BATCH_MAX} entries are written at once, and not {len(entries)}")
     if len({entry.tenant for entry in entries}) > 1 or len({entry.id for entry in entries}) < len(entries):
         raise Malformed("entry_malformed", "entries that are written at once have one tenant, and ids that differ")
+
+
+def check_seen(after: int, floor: int) -> None:
+    """Check that nothing is forgotten of what changed after a revision.
+
+    Raises:
+        Conflict: `watch_lagged`.
+    """
+    if after < floor:
+        raise Conflict(
+            "watch_lagged",
+            f"what changed after revision {after} is no longer all there: it is since {floor}",
+            hint="take the revision as it is now, find everything anew, and go on from that revision",
+        )
 
 
 def _text_fault(text: str) -> str:

@@ -43,9 +43,26 @@ class Registry(Protocol):
         """
         ...
 
+    async def sweep(self, tenant: TenantId, *, limit: int, fence: Fence) -> int:
+        """Take out entries of nodes whose lease is over, at most `limit`; how many were. Each is a change.
+
+        Raises:
+            Unavailable: `lease_lost`: the sweeper's own lease is over; nothing was taken out.
+        """
+        ...
+
+    async def revision(self, tenant: TenantId) -> int:
+        """The revision of the last change; 0 when there was none. Who takes it, finds all entries and goes on with
+        `changes` after it misses nothing: what changed meanwhile is told again."""
+        ...
+
     async def changes(self, tenant: TenantId, *, after: int, limit: int) -> list[Change]:
         """What changed after a revision, in order, the newest change of each entry alone.
 
-        An entry whose node's lease is over is told as gone. The end of a lease is no change and has no revision.
+        An entry whose node's lease is over is told as gone. The end of a lease is no change and has no revision; it
+        becomes one when the entry is swept.
+
+        Raises:
+            Conflict: `watch_lagged`: something that is gone since is forgotten; everything must be read anew.
         """
         ...

@@ -1,7 +1,7 @@
 """The registry in SQLite, beside the ledger: entries are owned by leases of nodes, and those stand in the same file.
 
-Finding is one query over a covering index, made in the caller's own thread: it takes some tens of microseconds, and
-handing it to another thread takes longer than that.
+Finding is one query over a covering index. One entry by its id is read in the caller's own thread: that takes some
+microseconds, and handing it to another thread takes longer. Whatever may be many goes to a reader's thread.
 """
 
 # ruff: noqa: S608  # the SQL is put together from this module's own texts only; every value is bound
@@ -15,11 +15,21 @@ from typing import Any
 import msgspec
 
 from assent.ledger.adapters.sqlite import SqliteLedger
-from assent.ledger.agents import DropAgents, PutAgents
+from assent.ledger.agents import DropAgents, PutAgents, SweepAgents
 from assent.primitives.errors import Conflict, Unavailable
 from assent.primitives.ids import NodeId, TenantId
 from assent.primitives.leases import Fence
-from assent.registry.agents import Change, Entry, Query, Schema, check_batch, query_keys
+from assent.registry.agents import (
+    BATCH_MAX,
+    REVISIONS_KEPT,
+    Change,
+    Entry,
+    Query,
+    Schema,
+    check_batch,
+    check_seen,
+    query_keys,
+)
 
 _LEASED = (
     "EXISTS (SELECT 1 FROM leases l WHERE l.tenant = '' AND l.name = a.node AND l.holder = l.name"
@@ -30,6 +40,7 @@ _HELD = (
     " AND expires_at_ms > assent_now_ms()"
 )
 _UNKEY = "DELETE FROM agent_keys WHERE tenant = ? AND id = ? AND key IN (SELECT value FROM json_each(?))"
+FORGOTTEN_MAX = 2 * BATCH_MAX
 _COLUMNS = "a.node, a.fence, a.revision, a.entry"
 _decode = msgspec.json.Decoder(tuple[Entry, tuple[str, ...]]).decode
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -38,19 +49,28 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 class SqliteRegistry:
     """Entries in the ledger's file (`registry.ports.Registry`)."""
 
-    def __init__(self, store: SqliteLedger, *, schema: Schema) -> None:
+    def __init__(self, store: SqliteLedger, *, schema: Schema, revisions_kept: int = REVISIONS_KEPT) -> None:
         self._store = store
         self._schema = schema
+        self._kept = revisions_kept
 
     async def put(self, entries: Sequence[Entry], *, fence: Fence) -> int:
         check_batch(entries)
         written = tuple((self._schema.check(one), tuple(self._schema.keys(one))) for one in entries)
-        revision: int = await self._store.apply(PutAgents(tenant=entries[0].tenant, entries=written, fence=fence))
+        command = PutAgents(tenant=entries[0].tenant, entries=written, fence=fence, kept=self._kept)
+        revision: int = await self._store.apply(command)
         return revision
 
     async def drop(self, tenant: TenantId, ids: Sequence[str], *, fence: Fence) -> int:
-        revision: int = await self._store.apply(DropAgents(tenant=tenant, ids=tuple(ids), fence=fence))
+        command = DropAgents(tenant=tenant, ids=tuple(ids), fence=fence, kept=self._kept)
+        revision: int = await self._store.apply(command)
         return revision
+
+    async def sweep(self, tenant: TenantId, *, limit: int, fence: Fence) -> int:
+        if not await self._store.look(lambda c: (not _holds(c, fence)) or _left_behind(c, tenant, 1)):
+            return 0  # nearly always; a commit is for when there is something
+        swept: int = await self._store.apply(SweepAgents(tenant=tenant, limit=limit, fence=fence, kept=self._kept))
+        return swept
 
     async def get(self, tenant: TenantId, id_: str) -> Entry | None:
         sql = f"SELECT {_COLUMNS} FROM agents a WHERE a.tenant = ? AND a.id = ? AND a.entry IS NOT NULL AND {_LEASED}"
@@ -58,32 +78,42 @@ class SqliteRegistry:
         return _entry(row) if row else None
 
     async def find(self, tenant: TenantId, query: Query) -> list[Entry]:
-        return self.find_now(tenant, query)
+        query = self._schema.check_query(query)
+        return [_entry(row) for row in await self._store.look(lambda c: _found(c, tenant, query))]
 
     def find_now(self, tenant: TenantId, query: Query) -> list[Entry]:
-        """As `find`, for those who cannot wait."""
-        self._schema.check_query(query)
-        keys = query_keys(query)
-        if keys:
-            found = self._store.look_now(lambda c: _by_keys(c, tenant, keys, query))
-        else:
-            sql = (
-                f"SELECT {_COLUMNS} FROM agents a WHERE a.tenant = ? AND a.id > ? AND a.entry IS NOT NULL AND {_LEASED}"
-                " ORDER BY a.id LIMIT ?"
-            )
-            found = self._store.look_now(lambda c: c.execute(sql, (tenant, query.after, query.limit)).fetchall())
-        return [_entry(row) for row in found]
+        """As `find`, for those who cannot wait: in the caller's thread."""
+        query = self._schema.check_query(query)
+        return [_entry(row) for row in self._store.look_now(lambda c: _found(c, tenant, query))]
+
+    async def revision(self, tenant: TenantId) -> int:
+        revision, _ = await self._store.look(lambda c: _standing(c, tenant))
+        return int(revision)
 
     async def changes(self, tenant: TenantId, *, after: int, limit: int) -> list[Change]:
         sql = (
             f"SELECT a.id, {_COLUMNS}, {_LEASED} FROM agents a WHERE a.tenant = ? AND a.revision > ?"
             " ORDER BY a.revision LIMIT ?"
         )
-        rows = await self._store.look(lambda c: c.execute(sql, (tenant, after, limit)).fetchall())
+        floor, rows = await self._store.look(
+            lambda c: (_standing(c, tenant)[1], c.execute(sql, (tenant, after, limit)).fetchall())
+        )
+        check_seen(after, floor)
         return [
             Change(revision=row[3], id=row[0], entry=_entry(row[1:5]) if row[4] is not None and row[5] else None)
             for row in rows
         ]
+
+
+def _found(connection: sqlite3.Connection, tenant: TenantId, query: Query) -> list[Any]:
+    keys = query_keys(query)
+    if keys:
+        return _by_keys(connection, tenant, keys, query)
+    sql = (
+        f"SELECT {_COLUMNS} FROM agents a WHERE a.tenant = ? AND a.id > ? AND a.entry IS NOT NULL AND {_LEASED}"
+        " ORDER BY a.id LIMIT ?"
+    )
+    return connection.execute(sql, (tenant, query.after, query.limit)).fetchall()
 
 
 def _by_keys(connection: sqlite3.Connection, tenant: TenantId, keys: list[str], query: Query) -> list[Any]:
@@ -111,7 +141,7 @@ def _rarest_first(connection: sqlite3.Connection, tenant: TenantId, keys: list[s
 def put_agents(connection: sqlite3.Connection, command: PutAgents) -> int:
     """Write entries, all or none."""
     _must_hold(connection, command.fence)
-    revision = _revision(connection, command.tenant)
+    revision, floor = _standing(connection, command.tenant)
     for entry, keys in command.entries:
         _must_be_free(connection, command.tenant, entry.id, command.fence)
         keyed = _keys_of(connection, command.tenant, entry.id)
@@ -127,24 +157,58 @@ def put_agents(connection: sqlite3.Connection, command: PutAgents) -> int:
             "INSERT INTO agent_keys (tenant, key, id) VALUES (?, ?, ?)",
             [(command.tenant, key, entry.id) for key in keys],
         )
-    return revision
+    return _stand(connection, command, revision, floor)
 
 
 def drop_agents(connection: sqlite3.Connection, command: DropAgents) -> int:
     """Take entries out; what is left says since when they are gone."""
     _must_hold(connection, command.fence)
-    revision = _revision(connection, command.tenant)
     for id_ in command.ids:
-        keys = _keys_of(connection, command.tenant, id_)
-        if keys == "[]":
-            continue
         _must_be_free(connection, command.tenant, id_, command.fence)
-        connection.execute(_UNKEY, (command.tenant, id_, keys))
-        revision += 1
-        connection.execute(
-            "UPDATE agents SET entry = NULL, revision = ? WHERE tenant = ? AND id = ?", (revision, command.tenant, id_)
-        )
-    return revision
+    revision, floor = _standing(connection, command.tenant)
+    for id_ in command.ids:
+        revision = _take_out(connection, command.tenant, id_, revision)
+    return _stand(connection, command, revision, floor)
+
+
+def sweep_agents(connection: sqlite3.Connection, command: SweepAgents) -> int:
+    """Take out what nodes left whose lease is over."""
+    _must_hold(connection, command.fence)
+    ids = _left_behind(connection, command.tenant, command.limit)
+    revision, floor = _standing(connection, command.tenant)
+    for id_ in ids:
+        revision = _take_out(connection, command.tenant, id_, revision)
+    _stand(connection, command, revision, floor)
+    return len(ids)
+
+
+def _left_behind(connection: sqlite3.Connection, tenant: TenantId, limit: int) -> list[str]:
+    """Ids of entries that no node holds. Owners are stepped through by an index: of the living nothing else is read."""
+    next_owner = (
+        "SELECT node, fence FROM agents WHERE tenant = ? AND entry IS NOT NULL AND (node, fence) > (?, ?)"
+        " ORDER BY node, fence LIMIT 1"
+    )
+    owned = "SELECT id FROM agents WHERE tenant = ? AND node = ? AND fence = ? AND entry IS NOT NULL LIMIT ?"
+    found: list[str] = []
+    owner = ("", 0)
+    while len(found) < limit and (row := connection.execute(next_owner, (tenant, *owner)).fetchone()):
+        owner = row
+        if not _holds(connection, Fence(node=NodeId(row[0]), number=row[1])):
+            left = connection.execute(owned, (tenant, *owner, limit - len(found)))
+            found += [id_ for (id_,) in left]
+    return found
+
+
+def _take_out(connection: sqlite3.Connection, tenant: TenantId, id_: str, revision: int) -> int:
+    """Take an entry out, if it is there, under the next revision; the revision since."""
+    keys = _keys_of(connection, tenant, id_)
+    if keys == "[]":
+        return revision
+    connection.execute(_UNKEY, (tenant, id_, keys))
+    connection.execute(
+        "UPDATE agents SET entry = NULL, revision = ? WHERE tenant = ? AND id = ?", (revision + 1, tenant, id_)
+    )
+    return revision + 1
 
 
 def _keys_of(connection: sqlite3.Connection, tenant: TenantId, id_: str) -> str:
@@ -155,13 +219,36 @@ def _keys_of(connection: sqlite3.Connection, tenant: TenantId, id_: str) -> str:
     return row[0] if row else "[]"
 
 
-def _revision(connection: sqlite3.Connection, tenant: TenantId) -> int:
-    row = connection.execute("SELECT max(revision) FROM agents WHERE tenant = ?", (tenant,)).fetchone()
-    return int(row[0] or 0)
+def _standing(connection: sqlite3.Connection, tenant: TenantId) -> tuple[int, int]:
+    """The last revision, and the floor below which changes are no longer all there."""
+    row = connection.execute("SELECT revision, floor FROM agent_registries WHERE tenant = ?", (tenant,)).fetchone()
+    return (row[0], row[1]) if row else (0, 0)
+
+
+def _stand(
+    connection: sqlite3.Connection, command: PutAgents | DropAgents | SweepAgents, revision: int, floor: int
+) -> int:
+    """Keep the revision, and forget what is gone for too long; never more at once than two batches can leave."""
+    tenant = command.tenant
+    old = (
+        "SELECT id, revision FROM agents WHERE tenant = ? AND entry IS NULL AND revision <= ? ORDER BY revision LIMIT ?"
+    )
+    gone = connection.execute(old, (tenant, revision - command.kept, FORGOTTEN_MAX)).fetchall()
+    connection.executemany("DELETE FROM agents WHERE tenant = ? AND id = ?", [(tenant, id_) for id_, _ in gone])
+    connection.execute(
+        "INSERT INTO agent_registries (tenant, revision, floor) VALUES (?, ?, ?)"
+        " ON CONFLICT (tenant) DO UPDATE SET revision = excluded.revision, floor = excluded.floor",
+        (tenant, revision, gone[-1][1] if gone else floor),
+    )
+    return revision
+
+
+def _holds(connection: sqlite3.Connection, fence: Fence) -> bool:
+    return connection.execute(_HELD, (fence.node, fence.number)).fetchone() is not None
 
 
 def _must_hold(connection: sqlite3.Connection, fence: Fence) -> None:
-    if connection.execute(_HELD, (fence.node, fence.number)).fetchone() is None:
+    if not _holds(connection, fence):
         raise Unavailable("lease_lost", "this node's lease lapsed or was taken", hint="start again")
 
 
@@ -180,5 +267,9 @@ def _entry(row: Sequence[Any]) -> Entry:
     return msgspec.structs.replace(entry, owner=Fence(node=NodeId(node), number=fence), revision=revision)
 
 
-AGENT_APPLIES: dict[type, Callable[..., Any]] = {PutAgents: put_agents, DropAgents: drop_agents}
+AGENT_APPLIES: dict[type, Callable[..., Any]] = {
+    PutAgents: put_agents,
+    DropAgents: drop_agents,
+    SweepAgents: sweep_agents,
+}
 """What applies the commands of this module; for `SqliteLedger`."""

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from msgspec.structs import replace
 
 from assent.primitives.errors import Conflict, Unavailable
 from assent.primitives.ids import TenantId
 from assent.primitives.leases import Fence
-from assent.registry.agents import Change, Entry, Query, Schema, check_batch, fits, query_keys
+from assent.registry.agents import (
+    REVISIONS_KEPT,
+    Change,
+    Entry,
+    Query,
+    Schema,
+    check_batch,
+    check_seen,
+    query_keys,
+)
+from assent.registry.shelves import Shelf
 
 Holds = Callable[[Fence], bool]
 
@@ -18,40 +28,46 @@ Holds = Callable[[Fence], bool]
 class MemoryRegistry:
     """Entries in dictionaries (`registry.ports.Registry`). `holds` says whether a node's lease still does."""
 
-    def __init__(self, *, schema: Schema, holds: Holds) -> None:
+    def __init__(self, *, schema: Schema, holds: Holds, revisions_kept: int = REVISIONS_KEPT) -> None:
         self._schema = schema
         self._holds = holds
-        self._entries: dict[tuple[TenantId, str], Entry] = {}
-        self._by: dict[tuple[TenantId, str], list[str]] = {}
-        self._ids: dict[TenantId, list[str]] = {}
-        self._gone: dict[tuple[TenantId, str], int] = {}
-        self._revisions: dict[TenantId, int] = {}
+        self._kept = revisions_kept
+        self._shelves: dict[TenantId, Shelf] = {}
+        self._empty = Shelf(schema.keys)
 
     async def put(self, entries: Sequence[Entry], *, fence: Fence) -> int:
         self._must_hold(fence)
         check_batch(entries)
-        for entry in entries:
-            self._schema.check(entry)
-            self._must_be_free(entry.tenant, entry.id, fence)
-        revision = 0
-        for entry in entries:
-            revision = self._next(entry.tenant)
-            self._take_out(entry.tenant, entry.id)
-            self._write(replace(entry, owner=fence, revision=revision))
-        return revision
+        checked = [self._schema.check(entry) for entry in entries]
+        shelf = self._shelf(entries[0].tenant)
+        for entry in checked:
+            self._must_be_free(shelf, entry.id, fence)
+        for entry in checked:
+            shelf.put(replace(entry, owner=fence, revision=shelf.revision + 1))
+        return self._written(shelf)
 
     async def drop(self, tenant: TenantId, ids: Sequence[str], *, fence: Fence) -> int:
         self._must_hold(fence)
-        there = [id_ for id_ in dict.fromkeys(ids) if (tenant, id_) in self._entries]
+        shelf = self._shelf(tenant)
+        there = [id_ for id_ in dict.fromkeys(ids) if shelf.get(id_) is not None]
         for id_ in there:
-            self._must_be_free(tenant, id_, fence)
+            self._must_be_free(shelf, id_, fence)
         for id_ in there:
-            self._take_out(tenant, id_)
-            self._gone[tenant, id_] = self._next(tenant)
-        return self._revisions.get(tenant, 0)
+            shelf.drop(id_, revision=shelf.revision + 1)
+        return self._written(shelf)
+
+    async def sweep(self, tenant: TenantId, *, limit: int, fence: Fence) -> int:
+        self._must_hold(fence)
+        shelf = self._shelf(tenant)
+        dead = (id_ for owner in shelf.owners if not self._holds(owner) for id_ in shelf.owned(owner))
+        ids = list(islice(dead, limit))
+        for id_ in ids:
+            shelf.drop(id_, revision=shelf.revision + 1)
+        self._written(shelf)
+        return len(ids)
 
     async def get(self, tenant: TenantId, id_: str) -> Entry | None:
-        found = self._entries.get((tenant, id_))
+        found = self._read(tenant).get(id_)
         return found if found is not None and self._holds(found.owner) else None
 
     async def find(self, tenant: TenantId, query: Query) -> list[Entry]:
@@ -59,62 +75,38 @@ class MemoryRegistry:
 
     def find_now(self, tenant: TenantId, query: Query) -> list[Entry]:
         """As `find`, for those who cannot wait."""
-        self._schema.check_query(query)
-        lists = [self._by.get((tenant, key), []) for key in query_keys(query)]
-        ids = min(lists, key=len) if lists else self._ids.get(tenant, [])
-        found: list[Entry] = []
-        for place in range(bisect_right(ids, query.after) if query.after else 0, len(ids)):
-            entry = self._entries[tenant, ids[place]]
-            if fits(entry, query) and self._holds(entry.owner):
-                found.append(entry)
-                if len(found) == query.limit:
-                    break
-        return found
+        query = self._schema.check_query(query)
+        return self._read(tenant).find(query, query_keys(query), self._holds)
+
+    async def revision(self, tenant: TenantId) -> int:
+        return self._read(tenant).revision
 
     async def changes(self, tenant: TenantId, *, after: int, limit: int) -> list[Change]:
-        there = [one for (of, _), one in self._entries.items() if of == tenant and one.revision > after]
-        found = [
-            Change(revision=one.revision, id=one.id, entry=one if self._holds(one.owner) else None) for one in there
+        shelf = self._read(tenant)
+        check_seen(after, shelf.floor)
+        return [
+            one if one.entry is None or self._holds(one.entry.owner) else replace(one, entry=None)
+            for one in shelf.changes(after, limit)
         ]
-        found += [
-            Change(revision=revision, id=id_, entry=None)
-            for (of, id_), revision in self._gone.items()
-            if of == tenant and revision > after
-        ]
-        return sorted(found, key=lambda change: change.revision)[:limit]
 
-    def _write(self, entry: Entry) -> None:
-        place = (entry.tenant, entry.id)
-        self._entries[place] = entry
-        self._gone.pop(place, None)
-        insort(self._ids.setdefault(entry.tenant, []), entry.id)
-        for key in self._schema.keys(entry):
-            insort(self._by.setdefault((entry.tenant, key), []), entry.id)
+    def _read(self, tenant: TenantId) -> Shelf:
+        return self._shelves.get(tenant, self._empty)
 
-    def _take_out(self, tenant: TenantId, id_: str) -> None:
-        entry = self._entries.pop((tenant, id_), None)
-        if entry is None:
-            return
-        _remove(self._ids[tenant], id_)
-        for key in self._schema.keys(entry):
-            same = self._by[tenant, key]
-            _remove(same, id_)
-            if not same:
-                del self._by[tenant, key]
+    def _shelf(self, tenant: TenantId) -> Shelf:
+        shelf = self._shelves.get(tenant)
+        if shelf is None:
+            shelf = self._shelves[tenant] = Shelf(self._schema.keys)
+        return shelf
 
-    def _next(self, tenant: TenantId) -> int:
-        self._revisions[tenant] = self._revisions.get(tenant, 0) + 1
-        return self._revisions[tenant]
+    def _written(self, shelf: Shelf) -> int:
+        shelf.forget(shelf.revision - self._kept)
+        return shelf.revision
 
     def _must_hold(self, fence: Fence) -> None:
         if not self._holds(fence):
             raise Unavailable("lease_lost", "this node's lease lapsed or was taken", hint="start again")
 
-    def _must_be_free(self, tenant: TenantId, id_: str, fence: Fence) -> None:
-        there = self._entries.get((tenant, id_))
+    def _must_be_free(self, shelf: Shelf, id_: str, fence: Fence) -> None:
+        there = shelf.get(id_)
         if there is not None and there.owner != fence and self._holds(there.owner):
             raise Conflict("entry_held", f"`{id_}` belongs to another node", hint="wait until it is gone")
-
-
-def _remove(ids: list[str], id_: str) -> None:
-    del ids[bisect_right(ids, id_) - 1]

@@ -31,12 +31,21 @@ SCHEMA = Schema(
 )
 
 
+TTL_MS = 60_000
+KEPT = 8
+
+
 class RegistryWorld(NamedTuple):
-    """A registry under `SCHEMA`, in which `MINE` and `OTHER` hold leases until `lapse` takes one away."""
+    """A registry under `SCHEMA` that keeps `KEPT` revisions, on a clock that stands still until `pass_ms` moves it.
+
+    `MINE` and `OTHER` hold leases of `TTL_MS` until `lapse` takes one away; `renew` renews one.
+    """
 
     registry: Registry
     lapse: Callable[[Fence], None]
     run: Callable[[Coroutine[Any, Any, Any]], Any]
+    pass_ms: Callable[[int], None]
+    renew: Callable[[Fence], None]
 
 
 def entry(
@@ -57,7 +66,7 @@ class RegistryConformance:
         raise NotImplementedError
 
     def test_entry_is_found_by_all_it_says_and_by_nothing_else(self, world: RegistryWorld) -> None:
-        registry, _, run = world
+        registry, _, run, *_ = world
         run(registry.put([entry("one", "read", "write", floor=3), entry("two", "read", on_call=True)], fence=MINE))
 
         def ids(**asked: Any) -> list[str]:  # noqa: ANN401
@@ -75,7 +84,7 @@ class RegistryConformance:
         assert run(registry.get(ACME, "three")) is None
 
     def test_pages_follow_each_other_without_a_gap(self, world: RegistryWorld) -> None:
-        registry, _, run = world
+        registry, _, run, *_ = world
         run(registry.put([entry(f"a{n:02}", "read") for n in range(25)], fence=MINE))
         for asked in (Query(limit=10), Query(limit=10, capabilities=("read",))):
             seen: list[str] = []
@@ -84,7 +93,7 @@ class RegistryConformance:
             assert seen == [f"a{n:02}" for n in range(25)]
 
     def test_changed_entry_is_found_by_what_it_says_now(self, world: RegistryWorld) -> None:
-        registry, _, run = world
+        registry, _, run, *_ = world
         run(registry.put([entry("one", "read", floor=1)], fence=MINE))
         run(registry.put([entry("one", "write", floor=2, health=Health.DEGRADED)], fence=MINE))
         assert run(registry.find(ACME, Query(capabilities=("read",)))) == []
@@ -93,7 +102,7 @@ class RegistryConformance:
         assert (found.id, found.revision) == ("one", 2)
 
     def test_entry_is_gone_when_it_is_dropped(self, world: RegistryWorld) -> None:
-        registry, _, run = world
+        registry, _, run, *_ = world
         run(registry.put([entry("one", "read"), entry("two", "read")], fence=MINE))
         run(registry.drop(ACME, ["one", "nobody"], fence=MINE))
         assert [one.id for one in run(registry.find(ACME, Query(capabilities=("read",))))] == ["two"]
@@ -102,7 +111,7 @@ class RegistryConformance:
         assert run(registry.get(ACME, "one")) is not None
 
     def test_entries_of_a_dead_node_are_not_there_and_can_be_taken_over(self, world: RegistryWorld) -> None:
-        registry, lapse, run = world
+        registry, lapse, run, *_ = world
         run(registry.put([entry("one", "read")], fence=MINE))
         with pytest.raises(Conflict, match="another node"):
             run(registry.put([entry("one", "read")], fence=OTHER))
@@ -117,7 +126,7 @@ class RegistryConformance:
         assert run(registry.get(ACME, "one")).owner == OTHER
 
     def test_foreign_tenant_sees_nothing_and_changes_nothing(self, world: RegistryWorld) -> None:
-        registry, _, run = world
+        registry, _, run, *_ = world
         run(registry.put([entry("one", "read")], fence=MINE))
         run(registry.put([entry("one", "write", tenant=GLOBEX)], fence=OTHER))
         assert run(registry.get(ACME, "one")).capabilities == ("read",)
@@ -127,7 +136,7 @@ class RegistryConformance:
         assert [one.entry for one in run(registry.changes(GLOBEX, after=0, limit=10))] == [None]
 
     def test_changes_are_told_in_order_the_newest_of_each_entry_alone(self, world: RegistryWorld) -> None:
-        registry, lapse, run = world
+        registry, lapse, run, *_ = world
         run(registry.put([entry("one"), entry("two")], fence=MINE))
         run(registry.put([entry("one", "read")], fence=MINE))
         last = run(registry.drop(ACME, ["two", "two"], fence=MINE))
@@ -139,8 +148,66 @@ class RegistryConformance:
         lapse(MINE)
         assert [one.entry for one in run(registry.changes(ACME, after=0, limit=10))] == [None, None]
 
+    def test_entry_is_there_to_the_last_moment_of_its_lease_and_no_longer(self, world: RegistryWorld) -> None:
+        registry, _, run, pass_ms, renew = world
+        run(registry.put([entry("one", "read")], fence=MINE))
+        pass_ms(TTL_MS - 1)
+        renew(OTHER)
+        assert run(registry.get(ACME, "one")) is not None
+        renew(MINE)
+        pass_ms(TTL_MS - 1)
+        renew(OTHER)
+        assert [one.id for one in run(registry.find(ACME, Query(capabilities=("read",))))] == ["one"]
+        assert run(registry.sweep(ACME, limit=10, fence=OTHER)) == 0
+        pass_ms(1)
+        assert run(registry.get(ACME, "one")) is None
+        assert run(registry.find(ACME, Query(capabilities=("read",)))) == run(registry.find(ACME, Query())) == []
+        assert run(registry.sweep(ACME, limit=10, fence=OTHER)) == 1
+
+    def test_sweep_takes_out_what_the_dead_left_and_tells_of_it(self, world: RegistryWorld) -> None:
+        registry, lapse, run, *_ = world
+        run(registry.put([entry("one", "read"), entry("two"), entry("three")], fence=MINE))
+        run(registry.put([entry("one", tenant=GLOBEX)], fence=MINE))
+        run(registry.put([entry("four", "read")], fence=OTHER))
+        assert run(registry.sweep(ACME, limit=10, fence=OTHER)) == 0
+        lapse(MINE)
+        assert run(registry.revision(ACME)) == 4
+        assert [run(registry.sweep(ACME, limit=2, fence=OTHER)) for _ in range(3)] == [2, 1, 0]
+        told = run(registry.changes(ACME, after=4, limit=10))
+        assert [(one.revision, one.entry) for one in told] == [(5, None), (6, None), (7, None)]
+        assert {one.id for one in told} == {"one", "two", "three"}
+        assert [one.id for one in run(registry.find(ACME, Query()))] == ["four"]
+        assert run(registry.revision(ACME)) == 7
+        assert run(registry.revision(GLOBEX)) == 1
+        with pytest.raises(Unavailable, match="lease"):
+            run(registry.sweep(ACME, limit=10, fence=MINE))
+        run(registry.put([entry("one")], fence=OTHER))
+        assert run(registry.revision(ACME)) == 8
+
+    def test_what_is_gone_is_told_within_the_horizon_and_said_to_be_forgotten_behind_it(
+        self, world: RegistryWorld
+    ) -> None:
+        registry, _, run, *_ = world
+        run(registry.put([entry("stays"), entry("one"), entry("two")], fence=MINE))
+        run(registry.drop(ACME, ["one", "two"], fence=MINE))
+        for _ in range(KEPT - 2):
+            run(registry.put([entry("other")], fence=MINE))
+        told = run(registry.changes(ACME, after=0, limit=10))
+        assert [(one.id, one.entry is None) for one in told[:3]] == [("stays", False), ("one", True), ("two", True)]
+        run(registry.put([entry("other")], fence=MINE))
+        for after in (0, 3):
+            with pytest.raises(Conflict, match="revision") as lagged:
+                run(registry.changes(ACME, after=after, limit=10))
+            assert lagged.value.code == "watch_lagged"
+        assert [one.id for one in run(registry.changes(ACME, after=4, limit=10))] == ["two", "other"]
+        assert run(registry.changes(GLOBEX, after=0, limit=10)) == []
+        last = run(registry.revision(ACME))
+        assert last == 5 + KEPT - 1
+        assert [one.id for one in run(registry.find(ACME, Query()))] == ["other", "stays"]
+        assert run(registry.changes(ACME, after=last, limit=10)) == []
+
     def test_batch_is_written_whole_or_not_at_all(self, world: RegistryWorld) -> None:
-        registry, _, run = world
+        registry, _, run, *_ = world
         wrong = [
             [entry("one"), entry("two", floor="three")],
             [entry("one"), entry("UPPER")],
@@ -163,7 +230,7 @@ class RegistryConformance:
         assert [one.id for one in run(registry.find(ACME, Query()))] == ["held"]
 
     def test_what_has_no_index_cannot_be_asked_for(self, world: RegistryWorld) -> None:
-        registry, _, run = world
+        registry, _, run, *_ = world
         for query in (
             Query(fields={"note": "x"}), Query(fields={"unheard": 1}), Query(limit=0), Query(limit=10**6),
             Query(capabilities=tuple(f"c{n}" for n in range(3_000))), Query(after="\ud800"),
