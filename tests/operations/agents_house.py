@@ -73,6 +73,8 @@ async def house(
     lines: Iterable[Line] = (),
     others: Sequence[Any] = (),
     limits: tuple[Limit, ...] = (),
+    functions: tuple[Callable[..., Any], ...] = (),
+    policy: str = STARTER,
 ) -> AsyncIterator[Node]:
     """A node on `folder`; the endpoint `play` says `lines`, `others` are further operations, or stand in for one."""
     (folder / "workspace").mkdir(exist_ok=True)
@@ -86,9 +88,10 @@ async def house(
         operations=(*(one for one in STANDARD if one.contract.name not in swapped), play, *others),
         agents=agents,
         limits=limits,
+        functions=functions,
     )
     async with open_node(blueprint) as node:
-        await node.policies.activate(TENANT, STARTER, by=ANN)
+        await node.policies.activate(TENANT, policy, by=ANN)
         yield node
 
 

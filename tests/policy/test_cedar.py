@@ -17,7 +17,10 @@ from tests.policy.sample import CONTRACTS, PRINCIPALS, call, decide, engine
 CEDAR = Cedar(SCHEMA)
 WORLD = World(contracts=CONTRACTS, principals=PRINCIPALS)
 ENTITIES = CEDAR.entities(WORLD.entities())
-CONTEXT: dict[str, Any] = {"intent": "d", "on_behalf_of": [], "inside_workspace": True, "payload_bytes": 9}
+CONTEXT: dict[str, Any] = {
+    "intent": "d", "on_behalf_of": [], "inside_workspace": True, "payload_bytes": 9, "integrity": 2,
+    "authority_integrity": 2, "untrusted": [], "readers_permit": True, "beyond_mandate": False,
+}  # fmt: skip
 PERMIT = "permit(principal, action, resource);"
 OVERFLOW = "forbid(principal, action, resource) when { context.payload_bytes * 4611686018427387904 > 3 };"
 

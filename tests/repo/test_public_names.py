@@ -10,7 +10,18 @@ from tests.repo.sources import modules, tree
 
 # The whole `__all__` of every package that has one. The others offer their modules and nothing at the top.
 PROMISED: dict[str, tuple[str, ...]] = {
-    "assent": ("Agent", "__version__", "achat", "chat", "operation"),
+    "assent": (
+        "Agent",
+        "Argument",
+        "OperationContract",
+        "Output",
+        "Session",
+        "__version__",
+        "achat",
+        "chat",
+        "operation",
+        "starter_policy",
+    ),
     "assent.execution.adapters.dialing": (
         "CheckedStream",
         "Dialer",

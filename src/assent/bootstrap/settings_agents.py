@@ -14,6 +14,8 @@ from msgspec import structs
 from assent.bootstrap.settings_text import Document, near
 from assent.operations.model_costs import Price
 from assent.operations.models import Endpoint
+from assent.policy.mandates import read_mandate
+from assent.primitives.errors import Malformed
 from assent.reasoning import endpoints
 from assent.reasoning.agents import AgentDefinition, ResetPolicy, agent_faults
 
@@ -21,7 +23,8 @@ MODEL_KEYS = ("wire", "url", "key", "script", "about", "input_micros", "output_m
 PRICE_MAX = 10**12
 AGENT_KEYS = (
     "description", "roles", "models", "instructions", "instructions_file", "tools", "delegates", "delegated", "memory",
-    "capabilities", "skills", "workspace_notes", "temperature_milli", "output_tokens_max", "context_tokens_max",
+    "capabilities", "mandate", "skills", "workspace_notes", "temperature_milli", "output_tokens_max",
+    "context_tokens_max",
     "turns_max", "tokens_max", "micros_max", "reset", "reset_limit",
 )  # fmt: skip
 WIRES = (*endpoints.WIRES, "scripted")
@@ -104,7 +107,7 @@ def _agent(document: Document, name: str, home: Path) -> AgentDefinition:
     }
     texts = {
         field: document.texts((*key, field))
-        for field in ("models", "tools", "delegates", "delegated", "memory", "capabilities")
+        for field in ("models", "tools", "delegates", "delegated", "memory", "capabilities", "mandate")
     }
     flags = {field: document.flag((*key, field), default=True) for field in ("skills", "workspace_notes")}
     temperature = document.number((*key, "temperature_milli"), default=-1, least=0, most=5_000)
@@ -121,6 +124,10 @@ def _agent(document: Document, name: str, home: Path) -> AgentDefinition:
         **numbers,
         **flags,
     )
+    try:
+        read_mandate(agent.mandate, by=agent.principal)
+    except Malformed as malformed:
+        document.fault((*key, "mandate"), str(malformed))
     for field, fault in agent_faults(agent):
         document.fault((*key, field), f"`{field}`: {fault}")
     return agent

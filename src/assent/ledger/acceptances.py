@@ -14,11 +14,13 @@ from assent.ledger.effects import EFFECT, Effect, EffectState, Move
 from assent.ledger.entries import draft
 from assent.ledger.intents import Intent
 from assent.ledger.journals import Content
+from assent.ledger.provenance import UNVOUCHED, Provenance
 from assent.ledger.reviews import Review, ReviewState, review_terms
 from assent.primitives.digests import Digest, digest
 from assent.primitives.ids import EffectId, ReviewId
 from assent.primitives.leases import Fence
 
+_encode = msgspec.json.Encoder(order="sorted").encode
 _MOVES: dict[Verdict, tuple[Move, ...]] = {
     Verdict.ALLOW: (Move.GRANT, Move.DISPATCH),
     Verdict.DENY: (Move.REFUSE,),
@@ -43,6 +45,7 @@ def acceptance(
     contents: tuple[Content, ...] = (),
     holds: tuple[Hold, ...] = (),
     shortage: Shortage | None = None,
+    provenance: Provenance = UNVOUCHED,
 ) -> Accept:
     """The command that accepts `intent` (its canonical bytes are `data`) with its decision, in one commit.
 
@@ -78,7 +81,7 @@ def acceptance(
         fence=fence,
         parent=parent,
         review=asked,
-        draft=draft("effect.accepted", body, salt=salt, payload=_payload(data, decision.reason)),
+        draft=draft("effect.accepted", body, salt=salt, payload=_payload(data, decision.reason, provenance)),
         contents=contents,
         holds=holds if grant is not None else (),
         shortage=shortage,
@@ -129,9 +132,9 @@ def _key_digest(key: str) -> str:
     return digest(key.encode()) if key else ""
 
 
-def _payload(data: bytes, reason: str) -> bytes:
-    """`{"intent":…,"reason":…}` around the canonical intent, without encoding it a second time."""
-    return b'{"intent":%b,"reason":%b}' % (data, msgspec.json.encode(reason))
+def _payload(data: bytes, reason: str, provenance: Provenance) -> bytes:
+    """`{"intent":…,"provenance":…,"reason":…}` around the canonical intent, without encoding it a second time."""
+    return b'{"intent":%b,"provenance":%b,"reason":%b}' % (data, _encode(provenance), _encode(reason))
 
 
 def _review(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from assent.ledger.schemas import read_schema
 from assent.primitives.canonical import INTEGER_MAX, canonical
 from assent.primitives.digests import Digest, digest
 from assent.primitives.errors import Malformed
+from assent.primitives.labels import Integrity, Label
 
 
 class EffectClass(StrEnum):
@@ -47,7 +49,7 @@ _KINDS: dict[str, str] = {
 }
 # What contracts did not have at first. Left out of the digest while empty, so that a contract which has no use for it
 # keeps the digest under which it was approved.
-_CAME_LATER = frozenset({"reaches", "definition", "foreign"})
+_CAME_LATER = frozenset({"reaches", "definition", "foreign", "outputs"})
 _ARGUMENT_CAME_LATER = frozenset({"schema"})
 
 
@@ -70,12 +72,47 @@ class Argument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     schema: str = ""
 
 
+OutputKind = Literal["id", "text"]
+_POINTER = re.compile(r"(/(\*|([^~/*]|~[01])+))*\Z")
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is known of a field of the results: on whose word it stands, and who may read it.
+
+    `field` is a JSON pointer in which `*` stands for every item and every member (`/bills/*/payee`; empty: all of it).
+    An `id` names one thing, so a call that names the same thing is known to mean it; any other `text` is only carried
+    by a handle. What no output speaks of is a third party's. `readers` are the principals and hosts (`person:…`,
+    `role:…`, `host:…`) that may see it (None: whoever the tenant lets).
+
+    Raises:
+        Malformed: `output_malformed`.
+    """
+
+    field: str = ""
+    kind: OutputKind = "text"
+    integrity: Integrity = Integrity.THIRD_PARTY
+    readers: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the pointer."""
+        if not _POINTER.match(self.field):
+            raise Malformed(
+                "output_malformed", f"`{self.field[:80]}` is not a pointer to a field", hint="write `/items/*/id`"
+            )
+
+    @property
+    def label(self) -> Label:
+        """What a value in this field is labelled."""
+        return Label(integrity=self.integrity, readers=self.readers)
+
+
 class OperationContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one operation takes, does, may reach and needs.
 
     `hosts` names the argument that carries the target address; `reaches` are the hosts (`host:port`) it reaches
     whatever the arguments say; both are empty when it reaches none. `floor` is the weakest confinement it may run
-    under. `observer` names the read operation by which an unknown outcome of this one can be settled.
+    under. `observer` names the read operation by which an unknown outcome of this one can be settled. `outputs` say on
+    whose word the fields of its results stand.
 
     For operations that were made from somebody's description: `definition` is the digest of all that was made of it,
     so that an approval of one definition never runs under another; and `foreign` says that the summary and the help are
@@ -93,6 +130,7 @@ class OperationContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     reaches: tuple[str, ...] = ()
     definition: str = ""
     foreign: bool = False
+    outputs: tuple[Output, ...] = ()
 
     @property
     def reaches_hosts(self) -> bool:

@@ -13,6 +13,7 @@ from assent.execution.obligations import Obligations
 from assent.execution.orders import Order
 from assent.execution.outcomes import Ending, Outcome
 from assent.ledger.contracts import OperationContract
+from assent.primitives.labels import STRENGTH, Integrity
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,6 +34,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     `host:port` in canonical form; `method` an upper-case HTTP method; `program` the base name of what is run when it is
     one of the system's own programs, else its whole absolute path (a file the agent wrote borrows no trusted name);
     `payload_bytes` the size of what is sent or written; `target` the target that is asked for (empty: any).
+
+    The rest comes from the call's provenance (`policy.flow`) and from no connector: how far what its asker had seen,
+    and the weakest of the arguments that say where the effect falls, can be trusted (`labels.STRENGTH`); which
+    arguments a third party may have written; whether whoever receives them may read them; whether it goes beyond what
+    was asked for.
     """
 
     path: str = ""
@@ -42,6 +48,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     program: str = ""
     target: str = ""
     payload_bytes: int = 0
+    integrity: int = STRENGTH[Integrity.USER]
+    authority_integrity: int = STRENGTH[Integrity.USER]
+    untrusted: tuple[str, ...] = ()
+    readers_permit: bool = True
+    beyond_mandate: bool = False
 
 
 class Judgement(StrEnum):

@@ -11,7 +11,9 @@ from assent.execution.secrets import Redactor
 from assent.ledger.contracts import contract_digest, read_arguments
 from assent.ledger.intents import Intent, intent_bytes, intent_digest
 from assent.ledger.operations import Facts, Operation, Place
+from assent.ledger.provenance import Provenance
 from assent.operations.wishes import Wish, check_names
+from assent.policy.flow import judged
 from assent.primitives.digests import Digest
 from assent.primitives.errors import Malformed, NotFound
 from assent.primitives.ids import TenantId
@@ -30,6 +32,7 @@ class Asked(NamedTuple):
     facts: Facts
     fault: str
     place: Place
+    provenance: Provenance
 
 
 class Asking:
@@ -76,12 +79,20 @@ class Asking:
             run=wish.run,
             key=wish.key,
         )
-        asked = self.read(intent, fault, contents={one.digest: one.data for one in wish.contents})
+        contents: dict[str, bytes] = {one.digest: one.data for one in wish.contents}
+        asked = self.read(intent, fault, contents=contents, provenance=wish.provenance)
         if len(asked.data) > INTENT_BYTES_MAX:
             raise Malformed("wish_too_large", f"a call has at most {INTENT_BYTES_MAX} bytes", hint="send less at once")
         return asked
 
-    def read(self, intent: Intent, fault: str = "", *, contents: Mapping[str, bytes] | None = None) -> Asked:
+    def read(
+        self,
+        intent: Intent,
+        fault: str = "",
+        *,
+        provenance: Provenance,
+        contents: Mapping[str, bytes] | None = None,
+    ) -> Asked:
         """Compute from an intent, and the pieces it names, what policy may look at.
 
         Raises:
@@ -94,9 +105,10 @@ class Asking:
         if operation is not None and not fault:
             try:
                 facts = operation.facts(intent.arguments, place)
+                facts = judged(facts, provenance, operation.contract, intent.arguments)
             except Malformed as malformed:
                 fault = str(malformed)
-        return Asked(intent, data, intent_digest(data), operation, intent.arguments, facts, fault, place)
+        return Asked(intent, data, intent_digest(data), operation, intent.arguments, facts, fault, place, provenance)
 
     def _must_hold_no_secret(self, wish: Wish) -> None:
         """Whatever is asked is recorded. What a model proposes was freed of secrets when its answer was read."""

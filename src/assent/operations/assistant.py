@@ -11,7 +11,9 @@ from typing import Any
 
 import msgspec
 
+from assent.ledger.contracts import Output
 from assent.operations.functions import operation
+from assent.primitives.labels import Integrity
 
 ITEMS_MAX = 100
 
@@ -23,7 +25,13 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     done: bool = False
 
 
-@operation(effect="read", name="assistant.todo", idempotent=True)
+OURS = (Output(integrity=Integrity.SYSTEM),)
+"""What came of it is a sentence of Assent's, or what the model said itself."""
+THEIRS = (Output(integrity=Integrity.USER),)
+"""What came of it is what the person said."""
+
+
+@operation(effect="read", name="assistant.todo", idempotent=True, outputs=OURS)
 def todo(items: list[Item]) -> dict[str, Any]:
     """Keep a list of what is to be done. It stands before your eyes in every later turn, whatever is forgotten.
 
@@ -33,7 +41,7 @@ def todo(items: list[Item]) -> dict[str, Any]:
     return {"items": [{"text": one.text, "done": one.done} for one in items[:ITEMS_MAX]]}
 
 
-@operation(effect="read", name="assistant.ask", idempotent=True)
+@operation(effect="read", name="assistant.ask", idempotent=True, outputs=THEIRS)
 def ask(question: str) -> str:
     """Ask the person you work for, and wait for the answer.
 
@@ -43,7 +51,7 @@ def ask(question: str) -> str:
     return question
 
 
-@operation(effect="read", name="assistant.message", idempotent=True)
+@operation(effect="read", name="assistant.message", idempotent=True, outputs=OURS)
 def message(text: str) -> str:
     """Tell the person something before you are done. You go on at once.
 

@@ -22,7 +22,7 @@ from assent.execution.functions import Callee
 from assent.ledger.connectors.families.function_calls import FunctionMade
 from assent.ledger.connectors.families.functions import Signature, contract_of, signature_of, source_of, unusable
 from assent.ledger.connectors.families.names import operation_name
-from assent.ledger.contracts import EffectClass
+from assent.ledger.contracts import EffectClass, Output
 
 F = TypeVar("F", bound=Callable[..., Any])
 Effect = Literal["read", "write", "irreversible"]
@@ -43,12 +43,18 @@ def operation(
     idempotent: bool = False,
     confined: bool = False,
     wall_s: int = 0,
+    content: Iterable[str] = (),
+    outputs: Iterable[Output] = (),
 ) -> Callable[[F], F]:
     """Mark a typed function as an operation.
 
     `effect` is what it does to the world; what is not said counts as irreversible. `name` is `connector.operation`;
     left out, the connector is the last part of the function's module. `idempotent`: calling it twice does what once
     does. `confined`: it runs by its source in a sandbox. `wall_s`: the longest it may take, if less than policy allows.
+    `content` are the arguments that are only carried: all others say where or on whom the effect falls, so a third
+    party may not choose them unseen. `outputs` say on whose word fields of the result stand, as
+    `Output(field="/result/*/id", kind="id", integrity=Integrity.ORG)`;
+    whatever none speaks of counts as a third party's.
 
     Raises:
         Malformed: `function_unusable`, `connector_name`.
@@ -57,8 +63,9 @@ def operation(
     def mark(marked: F) -> F:
         chosen = name or f"{_connector(marked)}.{operation_name(getattr(marked, '__name__', ''))}"
         vars(marked)[_MARK] = _offered(
-            marked, name=chosen, effect=EffectClass(effect), idempotent=idempotent, confined=confined, wall_s=wall_s
-        )
+            marked, name=chosen, effect=EffectClass(effect), idempotent=idempotent, confined=confined, wall_s=wall_s,
+            content=frozenset(content), outputs=tuple(outputs),
+        )  # fmt: skip
         return marked
 
     return mark
@@ -80,11 +87,22 @@ def offered(functions: Iterable[Callable[..., Any]]) -> tuple[Offered, ...]:
 
 
 def _offered(
-    function: Callable[..., Any], *, name: str, effect: EffectClass, idempotent: bool, confined: bool, wall_s: int
+    function: Callable[..., Any],
+    *,
+    name: str,
+    effect: EffectClass,
+    idempotent: bool,
+    confined: bool,
+    wall_s: int,
+    content: frozenset[str],
+    outputs: tuple[Output, ...],
 ) -> Offered:
     signature = signature_of(function)
     source = source_of(function) if confined else ""
-    contract = contract_of(function, signature, name=name, effect=effect, idempotent=idempotent, source=source)
+    contract = contract_of(
+        function, signature, name=name, effect=effect, idempotent=idempotent, source=source, content=content,
+        outputs=outputs,
+    )  # fmt: skip
     made = FunctionMade(contract, function=function.__name__, source=source, wall_ms=wall_s * 1_000)
     callee = None if confined else Callee(definition=contract.definition, call=_called(function, signature))
     return Offered(operation=made, callee=callee)

@@ -14,7 +14,7 @@ they were made under is still the active one. When it is not, the gate decides a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias
 
@@ -35,12 +35,13 @@ from assent.ledger.entries import SALT_BYTES
 from assent.ledger.intents import Intent
 from assent.ledger.metering import NO_METER, Meter, meter_of
 from assent.ledger.operations import Operation, Place, Reading, as_it_is, reading_of
-from assent.ledger.ports import LedgerStore
+from assent.ledger.ports import LedgerStore, Record
 from assent.operations.asking import Asked, Asking
 from assent.operations.budgeting import Budgeting, brought_by, held_by, is_look
 from assent.operations.policies import Policies
 from assent.operations.standing import Standing
 from assent.operations.targets import Targets
+from assent.operations.timelines import provenance_of
 from assent.operations.wishes import Answer, Wish
 from assent.policy.approvals import Approval
 from assent.policy.grants import Mint
@@ -151,7 +152,8 @@ class Gate:
         self._asking.must_serve(tenant)
         effect, intent, review, history = await self._standing.granted(tenant, effect_id)
         approval = Approval(intent=review.intent, quorum=len(review.approvers), approvers=review.approvers)
-        asked, brought = await self._read(intent), None if is_look(effect.key) else brought_by(history)
+        asked = await self._read(intent, history)
+        brought = None if is_look(effect.key) else brought_by(history)
         for _ in range(REDECISIONS_MAX):
             ready = await self._prepare(asked, approval, effect.id, key=effect.key, attempt=1, brought=brought)
             if ready.grant is None:
@@ -175,7 +177,8 @@ class Gate:
             Conflict: it has moved on meanwhile.
         """
         attempt = effect.attempt + 1
-        asked, held = await self._read(intent), held_by(await self._store.history(effect.tenant, effect))
+        history = await self._store.history(effect.tenant, effect)
+        asked, held = await self._read(intent, history), held_by(history)
         for _ in range(REDECISIONS_MAX):
             ready = await self._prepare(asked, None, effect.id, key=effect.key, attempt=attempt, held=held)
             if ready.grant is None:
@@ -193,11 +196,11 @@ class Gate:
         """Record results that the database could not take when they came; see `Dispatcher.settle_owed`."""
         return await self._dispatcher.settle_owed()
 
-    async def _read(self, intent: Intent) -> Asked:
-        """A recorded intent with the pieces that are kept for it."""
+    async def _read(self, intent: Intent, history: Sequence[Record]) -> Asked:
+        """A recorded intent with its provenance and the pieces that are kept for it."""
         named = self._asking.named(intent)
         contents = await self._store.contents(intent.tenant, named) if named else {}
-        return self._asking.read(intent, contents=contents)
+        return self._asking.read(intent, contents=contents, provenance=provenance_of(history))
 
     async def _decide(self, asked: Asked, approval: Approval | None) -> Decision:
         engine = await self._policies.active(asked.intent.tenant)
@@ -245,6 +248,7 @@ class Gate:
             salt=self._entropy(SALT_BYTES),
             now_ms=self._clock.now_ms(),
             contents=wish.contents,
+            provenance=wish.provenance,
             holds=ready.holds if ready.grant else wish.holds,
             shortage=shortage,
         )

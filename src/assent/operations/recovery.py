@@ -24,6 +24,7 @@ from assent.ledger.entries import SALT_BYTES, draft
 from assent.ledger.intents import Intent
 from assent.ledger.operations import Judgement, Operation
 from assent.ledger.ports import LedgerStore, Record
+from assent.ledger.provenance import OWN
 from assent.ledger.reviews import check_reason, is_person
 from assent.operations.gate import Gate
 from assent.operations.timelines import intent_of
@@ -156,6 +157,7 @@ class Recovery:
             run=effect.run,
             key=f"{OBSERVATION_KEYS}{effect.id}/{effect.attempt}/{effect.observations + 1}",
             parent=effect.id,
+            provenance=OWN,
         )
         seen = await self._gate.perform(wish)
         if seen.effect.state is EffectState.DISPATCHED:

@@ -13,6 +13,7 @@ from assent.ledger.budgets import Budget
 from assent.ledger.effects import Effect, EffectState
 from assent.ledger.intents import Intent
 from assent.ledger.ports import LedgerStore, Record
+from assent.ledger.provenance import UNVOUCHED, Provenance
 from assent.ledger.receipts import read_receipt
 from assent.ledger.reviews import Review, ReviewState
 from assent.operations.budgets import Limits
@@ -25,10 +26,11 @@ NAMES_MAX = 20
 
 
 class AcceptedPayload(msgspec.Struct, frozen=True, kw_only=True):
-    """What the entry of an acceptance commits to: the call and the decision's reason."""
+    """What the entry of an acceptance commits to: the call, on whose word it stands, and the decision's reason."""
 
     intent: dict[str, Any]
     reason: str
+    provenance: Provenance = UNVOUCHED
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +49,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
     effect: Effect
     intent: Intent | None
+    provenance: Provenance
     reason: str
     rules: tuple[str, ...]
     policy_revision: str
@@ -163,6 +166,7 @@ class Timelines:
         return Explanation(
             effect=effect,
             intent=intent_of(history),
+            provenance=provenance_of(history),
             reason=reason_of(history),
             rules=tuple(ruled[-1].body["rules"]) if ruled else (),
             policy_revision=ruled[-1].body["policy"] if ruled else "",
@@ -191,6 +195,12 @@ def intent_of(history: Sequence[Record]) -> Intent | None:
     """The call an effect was accepted for, or None when it was erased."""
     payload = _accepted(history)
     return msgspec.convert(payload.intent, Intent) if payload else None
+
+
+def provenance_of(history: Sequence[Record]) -> Provenance:
+    """On whose word a call stands. Nobody's, where that was not written down or was erased."""
+    payload = _accepted(history)
+    return payload.provenance if payload else UNVOUCHED
 
 
 def outcome_of(history: Sequence[Record]) -> Outcome | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from assent.ledger.contracts import Argument, OperationContract
+from assent.ledger.contracts import Argument, OperationContract, Output
 from assent.operations.spellings import SPELLINGS, Spelling, spelled
 from assent.primitives.errors import Malformed
 from assent.reasoning.messages import Tool
@@ -54,12 +54,14 @@ _TYPES: dict[str, dict[str, Any]] = {
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A tool as a run was given it: what the model is told, the operation that a proposal becomes, how its arguments
-    are spelled (empty: as the operation takes them), and what is `given` to it by the run and not by the model."""
+    are spelled (empty: as the operation takes them), what is `given` to it by the run and not by the model, and on
+    whose word the fields of its results stand."""
 
     tool: Tool
     operation: str
     spelling: str = ""
     given: dict[str, Any] = {}
+    outputs: tuple[Output, ...] = ()
 
     def arguments_of(self, proposed: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of the operation that a proposal means. Raises Malformed: `arguments_invalid`."""
@@ -88,8 +90,9 @@ def offers_of(
         tool = name if name in BOX else operation.replace(".", "_")
         spelling = spellings.get(tool, "") if tool in BOX else ""
         found[tool] = Offer(
-            tool=_tool(tool, contract, spelling), operation=operation, spelling=spelling, given=given.get(tool, {})
-        )
+            tool=_tool(tool, contract, spelling), operation=operation, spelling=spelling, given=given.get(tool, {}),
+            outputs=contract.outputs,
+        )  # fmt: skip
     return tuple(found[name] for name in sorted(found))
 
 

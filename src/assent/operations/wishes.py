@@ -13,10 +13,12 @@ from assent.ledger.budgets import Hold
 from assent.ledger.decisions import Decision
 from assent.ledger.effects import Effect
 from assent.ledger.journals import Content
+from assent.ledger.provenance import TYPED, UNVOUCHED, Provenance
 from assent.ledger.reviews import Review
 from assent.primitives.errors import Malformed
 from assent.primitives.ids import TenantId
 
+__all__ = ["TYPED", "Answer", "Wish", "check_names"]
 KEY_BYTES_MAX = 200
 # Whoever could take such a key first would decide what the reconciler sees.
 OBSERVATION_KEYS = "observe/"
@@ -27,7 +29,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What a surface hands to the gate: who wishes what, as plain values.
 
     `contents` are the pieces that the arguments name by digest; they are kept with the call. `holds` are what it has to
-    hold beside what the limits of the installation ask for: a run's own allowance, say.
+    hold beside what the limits of the installation ask for: a run's own allowance, say. `provenance` is on whose word
+    it stands; a surface says `TYPED` where a person chose the call.
     """
 
     tenant: TenantId
@@ -40,6 +43,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     parent: str = ""
     contents: tuple[Content, ...] = ()
     holds: tuple[Hold, ...] = ()
+    provenance: Provenance = UNVOUCHED
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -140,6 +140,11 @@ def _axes(rule: Rule, world: World) -> dict[str, Sequence[Any]]:
         name: _texts(compared(name), _ELSE[name]) if looks_at(name) else [""] for name in (*_TEXTS, "run")
     }
     axes["inside_workspace"] = [True, False] if looks_at("inside_workspace") else [True]
+    for name in ("integrity", "authority_integrity"):
+        axes[name] = [2, 0, 1, 3] if looks_at(name) else [2]
+    axes["untrusted"] = _groups(compared("untrusted").texts) if looks_at("untrusted") else [()]
+    axes["readers_permit"] = [True, False] if looks_at("readers_permit") else [True]
+    axes["beyond_mandate"] = [False, True] if looks_at("beyond_mandate") else [False]
     axes["payload_bytes"] = _sizes(compared("payload_bytes")) if looks_at("payload_bytes") else [0]
     axes["intent"] = [*compared("intent").texts[:VALUES_MAX], DIGEST] if looks_at("intent") else [DIGEST]
     axes["approval"] = [None, *approvals(rule, world)] if looks_at("approval") else [None]
@@ -155,6 +160,11 @@ def _texts(known: Literals, other: str) -> list[str]:
     found = dict.fromkeys((*known.texts, *matching, *both[: VALUES_MAX * 2]))
     found.pop("", None)  # an empty fact is absent
     return [*list(found)[:VALUES_MAX], "", other]
+
+
+def _groups(texts: Sequence[str]) -> list[tuple[str, ...]]:
+    """No argument, each that is named, all of them, and some other."""
+    return list(dict.fromkeys([(), *((text,) for text in texts), tuple(texts), ("other",)]))[:VALUES_MAX]
 
 
 def _instances(pattern: tuple[str | None, ...]) -> list[str]:

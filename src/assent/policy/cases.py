@@ -14,6 +14,10 @@ rule = "files-delete-reviewed"  # optional: a rule that must be among those that
 # approved = true             # optional: decide as if everybody else had approved exactly this call
 # approvers = ["person:ann"]  # optional: as if these had
 # on_behalf_of = ["person:ann"]  # optional: agents and services act for somebody when it is left out
+# seen = "third_party"          # optional: the weakest of what the asker had seen (system, user, org, third_party)
+# vouched = { path = "user" }   # optional: on whose word single arguments stand, if not on the word of what was seen
+# readers = ["person:ann"]      # optional: who alone may read what was seen
+# beyond = true                 # optional: it goes beyond what was asked for
 """
 
 from __future__ import annotations
@@ -28,15 +32,18 @@ from assent.ledger.contracts import contract_digest, read_arguments
 from assent.ledger.decisions import Decision, Verdict
 from assent.ledger.intents import Intent, intent_bytes, intent_digest
 from assent.ledger.operations import Facts, Operation, Place
+from assent.ledger.provenance import Provenance
 from assent.policy.approvals import Approval
 from assent.policy.calls import OTHERS, SOMEONE
 from assent.policy.engine import Engine
 from assent.policy.faults import malformed
+from assent.policy.flow import judged
 from assent.policy.principals import KnownPrincipal, chain_fault, check_principal
 from assent.policy.terms import QUORUM_MAX
 from assent.primitives.digests import Digest
 from assent.primitives.errors import Malformed
 from assent.primitives.ids import TenantId
+from assent.primitives.labels import Integrity, Label
 
 CASES_MAX = 5_000
 TENANT = TenantId("policy-test")
@@ -54,6 +61,19 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     approved: bool = False
     approvers: tuple[str, ...] = ()
     on_behalf_of: tuple[str, ...] = ()
+    seen: Integrity = Integrity.USER
+    vouched: dict[str, Integrity] = {}
+    readers: tuple[str, ...] | None = None
+    beyond: bool = False
+
+    @property
+    def provenance(self) -> Provenance:
+        """On whose word the call stands."""
+        return Provenance(
+            context=Label(integrity=self.seen, readers=self.readers),
+            arguments={name: Label(integrity=one, readers=self.readers) for name, one in self.vouched.items()},
+            beyond="it goes beyond what was asked for" if self.beyond else "",
+        )
 
 
 class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -170,7 +190,7 @@ def _run(
     if operation is not None:
         try:
             arguments = read_arguments(operation.contract, case.arguments)
-            facts = operation.facts(arguments, place)
+            facts = judged(operation.facts(arguments, place), case.provenance, operation.contract, arguments)
         except Malformed as error:
             return _result(case, _invalid(engine, str(error)))
     intent = Intent(

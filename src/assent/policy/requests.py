@@ -26,6 +26,11 @@ class _Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     on_behalf_of: tuple[str, ...]
     inside_workspace: bool
     payload_bytes: int
+    integrity: int
+    authority_integrity: int
+    untrusted: tuple[str, ...]
+    readers_permit: bool
+    beyond_mandate: bool
     run: str = ""
     path: str = ""
     host: str = ""
@@ -56,6 +61,11 @@ def context(
             on_behalf_of=on_behalf_of,
             inside_workspace=facts.inside_workspace,
             payload_bytes=facts.payload_bytes,
+            integrity=facts.integrity,
+            authority_integrity=facts.authority_integrity,
+            untrusted=facts.untrusted,
+            readers_permit=facts.readers_permit,
+            beyond_mandate=facts.beyond_mandate,
             run=run,
             path=facts.path,
             host=facts.host,

@@ -39,6 +39,13 @@ type Call = {
   program?: String,           // "git"; with its folder when it is not one of the system's programs
   target?: String,            // the target that is asked for; absent: any that will do
   payload_bytes: Long,        // the size of what is sent or written
+  integrity: Long,            // of what the asker had seen: 3 Assent's own, 2 the person's, 1 the organisation's
+                              // records, 0 a third party's
+  authority_integrity: Long,  // of the weakest argument that says where or on whom the effect falls; of what the asker
+                              // had seen when there is none
+  untrusted: Set<String>,     // the arguments that a third party may have written
+  readers_permit: Bool,       // false when something goes to a host that may not read it
+  beyond_mandate: Bool,       // true when it goes beyond what was asked for; false when nobody said what was
   approval?: Approval,
 };
 

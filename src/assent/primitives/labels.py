@@ -18,6 +18,8 @@ class Integrity(StrEnum):
 
 
 _WEAKER = {one: place for place, one in enumerate(Integrity)}
+STRENGTH = {one: len(Integrity) - 1 - place for one, place in _WEAKER.items()}
+"""As rules see it: 3 Assent's own, 2 the person's, 1 the organisation's records, 0 a third party's."""
 
 
 class Label(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

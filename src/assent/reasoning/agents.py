@@ -31,7 +31,7 @@ class AgentDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     of operations. `delegates` are the agents it may hand work to, and `delegated` the tools it may let them use: what
     it may do itself and what it may pass on are two sets. `context_tokens_max` is what it is told at most in a turn,
     `turns_max` how many turns a run has, `tokens_max` and `micros_max` (millionths of the currency unit) what a run may
-    use up (0: no limit of its own).
+    use up (0: no limit of its own). `mandate` is what it is for, in lines (none: not said).
     """
 
     name: str
@@ -43,6 +43,7 @@ class AgentDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     delegated: tuple[str, ...] = ()
     memory: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
+    mandate: tuple[str, ...] = ()
     skills: bool = True
     workspace_notes: bool = True
     temperature_milli: int | None = None

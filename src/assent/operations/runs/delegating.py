@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
@@ -14,6 +14,7 @@ from assent.operations.runs.states import ALIVE, RunMove, RunState
 from assent.operations.runs.story import Story
 from assent.operations.runs.surroundings import Around
 from assent.operations.toolbox import Offer
+from assent.policy.mandates import Mandate, read_mandate
 from assent.primitives.ids import TenantId
 from assent.reasoning.agents import AgentDefinition
 from assent.reasoning.messages import Message, Text
@@ -63,7 +64,7 @@ class Delegating:
         begun = Started(
             agent=child, offers=self._offers(child, around), sections=around.sections, prior=(), task=task,
             on_behalf_of=(parent.agent.principal, *parent.on_behalf_of), by=parent.agent.principal,
-            depth=parent.depth + 1, ancestors=chain,
+            depth=parent.depth + 1, ancestors=chain, mandates=(*parent.mandates, *purpose_of(child)),
         )  # fmt: skip
         run = story.journal.id
         return entries.started(child_id(run, step.turn, step.place), begun, parent=run, salt=self._salt())
@@ -85,6 +86,16 @@ class Delegating:
             notes.append(entries.ended(child, RunMove.CANCEL, Ended(), by=run, salt=self._salt()))
             notes += await self.ends_of(tenant, child.id)
         return notes
+
+
+def purpose_of(agent: AgentDefinition) -> tuple[Mandate, ...]:
+    """What an agent is for, if that was said. Raises Malformed: `mandate_malformed`."""
+    return (read_mandate(agent.mandate, by=f"the purpose of `{agent.name}`"),) if agent.mandate else ()
+
+
+def asked_for(lines: Sequence[str]) -> tuple[Mandate, ...]:
+    """What a request is for, if that was said. Raises Malformed: `mandate_malformed`."""
+    return (read_mandate(lines, by="the request"),) if lines else ()
 
 
 def child_id(run: str, turn: int, place: int) -> str:

@@ -7,7 +7,7 @@ back from the record into the story; a driver that dies at any point is followed
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from assent.ledger.commands import WriteNotes
@@ -17,6 +17,7 @@ from assent.ledger.entries import SALT_BYTES
 from assent.ledger.journals import Content, Note, Noted
 from assent.ledger.operations import Operation
 from assent.ledger.ports import LedgerStore
+from assent.ledger.provenance import Provenance
 from assent.operations.gate import Gate
 from assent.operations.recovery import Recovery
 from assent.operations.runs import entries, steps
@@ -31,13 +32,15 @@ from assent.operations.runs.events import (
     RunEnded,
     Waiting,
 )
+from assent.operations.runs.flowing import flow_of, provenance_of
 from assent.operations.runs.questions import Questions, Told
 from assent.operations.runs.requests import Requests
 from assent.operations.runs.states import ALIVE, RunMove, RunState
 from assent.operations.runs.story import Story, key_of_call, place_of
 from assent.operations.runs.transcript import result_text
 from assent.operations.wishes import Answer, Wish
-from assent.primitives.clock import Entropy
+from assent.policy.flow import Flow
+from assent.primitives.clock import Clock, Entropy
 from assent.primitives.errors import Conflict, NotFound
 from assent.primitives.ids import TenantId
 from assent.primitives.leases import Fence
@@ -66,6 +69,7 @@ class Driver:
         recovery: Recovery,
         operations: Mapping[str, Operation],
         fence: Fence,
+        clock: Clock,
         entropy: Entropy,
         breakers: Breakers,
         requests: Requests,
@@ -78,6 +82,7 @@ class Driver:
         self._recovery = recovery
         self._operations = operations
         self._fence = fence
+        self._clock = clock
         self._entropy = entropy
         self._requests = requests
         self._tell = tell
@@ -125,7 +130,7 @@ class Driver:
             case steps.Ask():
                 await self._ask(story, step, told, tell)
             case steps.Perform():
-                await self._perform(story, step, tell)
+                await self._perform(story, step, told, tell)
             case steps.Settle():
                 await self._settle(story, step, tell)
             case steps.Attend():
@@ -205,7 +210,9 @@ class Driver:
             case None:
                 pass
 
-    def _wish(self, story: Story, operation: str, arguments: Mapping[str, object], key: str) -> Wish:
+    def _wish(
+        self, story: Story, operation: str, arguments: Mapping[str, object], provenance: Provenance, key: str
+    ) -> Wish:
         return Wish(
             tenant=story.journal.tenant,
             operation=operation,
@@ -214,25 +221,42 @@ class Driver:
             on_behalf_of=story.begun.on_behalf_of,
             run=story.journal.id,
             key=key,
+            provenance=provenance,
         )
 
-    async def _perform(self, story: Story, step: steps.Perform, tell: OnRunEvent) -> None:
+    async def _perform(self, story: Story, step: steps.Perform, told: Told, tell: OnRunEvent) -> None:
         """Ask for the proposals in their order; neighbours that only read are asked for side by side."""
+        flow = flow_of(story, prior=told.prior, turn=step.turn)
         for group in _groups(step.calls, reads=lambda call: self._reads(story.begun.offer_of(call.name).operation)):
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    for place, call in group:
-                        tasks.create_task(self._call(story, step.turn, place, call, tell=tell))
+                    for number, (place, call) in enumerate(group):
+                        before = [one for _, one in group[:number]]
+                        tasks.create_task(self._call(story, flow, step.turn, place, call, before=before, tell=tell))
             except ExceptionGroup as several:
                 raise several.exceptions[0] from several
 
-    async def _call(self, story: Story, turn: int, place: int, call: ToolCall, *, tell: OnRunEvent) -> None:
+    async def _call(
+        self,
+        story: Story,
+        flow: Flow,
+        turn: int,
+        place: int,
+        call: ToolCall,
+        *,
+        before: Sequence[ToolCall],
+        tell: OnRunEvent,
+    ) -> None:
         run, tool = story.journal.id, call.name
-        offer = story.begun.offer_of(tool)
-        operation, arguments = offer.operation, offer.arguments_of(call.arguments)
+        operation = story.begun.offer_of(tool).operation
+        known = self._operations.get(operation)
+        arguments, provenance = provenance_of(
+            story, flow, turn=turn, call=call, contract=known.contract if known else None, before=before,
+            now_ms=self._clock.now_ms(),
+        )  # fmt: skip
         tell(Proposal(run=run, turn=turn, place=place, tool=tool, operation=operation, arguments=call.arguments))
         attempt = story.tries.get((turn, place), -1) + 1
-        wish = self._wish(story, operation, arguments, key_of_call(run, turn, place, attempt))
+        wish = self._wish(story, operation, arguments, provenance, key_of_call(run, turn, place, attempt))
         answer = await self._gate.perform(wish, on_accepted=lambda made: tell(_decided(made, run, turn, place, tool)))
         await self._read(story, answer.effect)
         self._tell_end(story, turn, place, tool, tell)

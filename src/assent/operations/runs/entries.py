@@ -16,6 +16,7 @@ import msgspec
 from assent.ledger.journals import Journal, JournalKind, Note, note
 from assent.operations.runs.states import RUN, RunMove, RunState
 from assent.operations.toolbox import Offer
+from assent.policy.mandates import Mandate
 from assent.primitives.digests import digest
 from assent.reasoning.agents import AgentDefinition
 from assent.reasoning.context import Source
@@ -29,7 +30,7 @@ FLAGS = ("turns-1",)
 class Started(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a run begins with and keeps to: the agent as it was, its tools, whom it acts for, what was said before
     (digests of pieces), what it is told beside the transcript, what was to be done before, and the task. `by` is who
-    gave it."""
+    gave it, and `mandates` say what was asked for."""
 
     agent: AgentDefinition
     offers: tuple[Offer, ...]
@@ -42,6 +43,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     depth: int = 0
     ancestors: tuple[str, ...] = ()
     todo: tuple[dict[str, Any], ...] = ()
+    mandates: tuple[Mandate, ...] = ()
 
     def offer_of(self, tool: str) -> Offer:
         """A tool of this run, by its name."""

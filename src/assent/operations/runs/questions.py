@@ -14,6 +14,7 @@ from assent.ledger.entries import SALT_BYTES
 from assent.ledger.journals import Content, content
 from assent.ledger.operations import Operation
 from assent.ledger.ports import LedgerStore
+from assent.ledger.provenance import OWN, Provenance
 from assent.operations.gate import Gate
 from assent.operations.models import CONNECTOR, ModelOperation
 from assent.operations.runs import entries, steps
@@ -255,6 +256,7 @@ def _question(story: Story, step: steps.Ask, pack: Pack, told: Told) -> Wish:
         run=run,
         key=key_of_attempt(run, step.turn, step.attempt),
         contents=tuple(Content(digest=name, data=data, kept=name in told.kept) for name, data in pairs.items()),
+        provenance=Provenance(context=OWN.context, arguments={"pieces": pack.label}),
     )
 
 

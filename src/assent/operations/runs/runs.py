@@ -17,7 +17,7 @@ from assent.operations.gate import Gate
 from assent.operations.recovery import Recovery
 from assent.operations.runs import entries, steps
 from assent.operations.runs.breakers import Breakers
-from assent.operations.runs.delegating import Delegating, child_id
+from assent.operations.runs.delegating import Delegating, asked_for, child_id, purpose_of
 from assent.operations.runs.driver import Driver
 from assent.operations.runs.entries import Ended, Exchange, Started
 from assent.operations.runs.events import OnRunEvent, RunEvent
@@ -91,9 +91,9 @@ class Runs:
             salt=self._salt,
         )  # fmt: skip
         self._driver = Driver(
-            store=store, gate=gate, recovery=recovery, operations=operations, fence=fence, entropy=entropy,
-            breakers=Breakers(clock=clock), requests=self._requests, tell=self.story, attend=self._attend,
-            also=self._also,
+            store=store, gate=gate, recovery=recovery, operations=operations, fence=fence, clock=clock,
+            entropy=entropy, breakers=Breakers(clock=clock), requests=self._requests, tell=self.story,
+            attend=self._attend, also=self._also,
         )  # fmt: skip
 
     async def begin(
@@ -106,11 +106,13 @@ class Runs:
         session: str = "",
         key: str = "",
         sections: Sequence[Source] = (),
+        only: Sequence[str] = (),
     ) -> str:
         """Begin a run that answers `task` for the person `by`; its id. In a session the same `key` is the same run.
+        `only` says what is asked for, in lines of a mandate: whatever goes beyond takes a yes of its own.
 
         Raises:
-            Malformed: `agent_malformed`, `tool_unknown`.
+            Malformed: `agent_malformed`, `mandate_malformed`, `tool_unknown`.
             NotFound: there is no such session.
         """
         check_agent(agent)
@@ -129,6 +131,7 @@ class Runs:
         begun = Started(
             agent=agent, offers=self._offers(agent, around), on_behalf_of=(by,), prior=holds.pieces, task=words,
             by=by, sections=told, session=session, todo=holds.todo,
+            mandates=(*purpose_of(agent), *asked_for(only)),
         )  # fmt: skip
         id_ = self._ids.run()
         also = [self._sessions.asked(journal, holds, run=id_, key=key or id_, words=words)] if journal else []

@@ -8,6 +8,7 @@ import msgspec
 
 from assent.ledger.journals import Content
 from assent.ledger.ports import LedgerStore
+from assent.ledger.provenance import OWN, Provenance
 from assent.operations.gate import Gate
 from assent.operations.models import CONNECTOR
 from assent.operations.runs.shortening import Cut, question_of, summary_of
@@ -85,4 +86,5 @@ class Scribe:
             run=commission.run,
             key=key,
             contents=tuple(Content(digest=name, data=data) for name, data in pairs.items()),
+            provenance=Provenance(context=OWN.context, arguments={"pieces": question.label}),
         )  # fmt: skip

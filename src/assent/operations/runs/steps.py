@@ -13,6 +13,7 @@ import msgspec
 
 from assent.ledger.effects import EffectState
 from assent.operations.runs.entries import Ended, Heard
+from assent.operations.runs.handles import arguments_of
 from assent.operations.runs.states import RunMove
 from assent.operations.runs.story import Attempt, Call, Story
 from assent.primitives.errors import Malformed
@@ -107,15 +108,15 @@ def meaning_of(story: Story, turn: int) -> Meaning | None:
     """What the answer of a turn means, or None while there is none."""
     answer = story.answer(turn)
     meaning = interpret(answer, tools=[one.tool.name for one in story.begun.offers]) if answer else None
-    return _well_spelled(story, meaning) if isinstance(meaning, Proposed) else meaning
+    return _well_spelled(story, turn, meaning) if isinstance(meaning, Proposed) else meaning
 
 
-def _well_spelled(story: Story, meaning: Proposed) -> Proposed:
+def _well_spelled(story: Story, turn: int, meaning: Proposed) -> Proposed:
     """What is proposed, without what its tool cannot take: a fault like an unknown tool, and never asked for."""
     calls, faults = [], list(meaning.faults)
     for place, call in meaning.calls:
         try:
-            story.begun.offer_of(call.name).arguments_of(call.arguments)
+            arguments_of(story, turn, call)
             calls.append((place, call))
         except Malformed as malformed:
             faults.append((place, call, str(malformed)))

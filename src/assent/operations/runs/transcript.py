@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from assent.operations.runs.entries import Compacted, Heard
+from assent.operations.runs.handles import handle_of, offer_at
 from assent.operations.runs.steps import ASK, DELEGATE, answered, meaning_of
 from assent.operations.runs.story import Call, Story, proposals_of
 from assent.primitives.digests import digest
@@ -102,7 +103,8 @@ def _turn(story: Story, turn: int, *, told: Label) -> list[Piece]:
         effect = next(one.effect for one in story.attempts[turn] if one.completion)
         pieces.append(_said(_spoken(story, turn, answer), f"effect:{effect.id}", told))
     if isinstance(meaning, Proposed) and answer is not None:
-        pieces.append(_said(_results(story, turn, answer, meaning), f"run:{story.journal.id}/{turn}", Label()))
+        label = _label_of_results(story, turn, answer)
+        pieces.append(_said(_results(story, turn, answer, meaning), f"run:{story.journal.id}/{turn}", label))
     if isinstance(meaning, Unusable):
         words = f"Your last answer could not be used: {meaning.failure.message}. Answer again."
         pieces.append(_said(_user(words), "assent", Label(integrity=Integrity.SYSTEM)))
@@ -123,8 +125,27 @@ def _results(story: Story, turn: int, answer: Completion, meaning: Proposed) -> 
             text, failed = "it was not asked for", True
         else:
             text, failed = result_text(story, record)
+            text += _handles(story, turn, place, failed=failed)
         parts.append(ToolResult(call=call_id(story, turn, place), name=proposal.name, text=text, failed=failed))
     return Message(role="user", parts=tuple(parts))
+
+
+def _handles(story: Story, turn: int, place: int, *, failed: bool) -> str:
+    """How fields of a result can be passed on as what they are, where something is known of them."""
+    outputs = [one.field for one in offer_at(story, turn, place).outputs if one.field]
+    if failed or not outputs:
+        return ""
+    shown = " or ".join(f"`ref:{handle_of(turn, place)}#{field.replace('*', '0')}`" for field in outputs[:3])
+    return f"\n[pass a field of this result on by naming it as an argument: {shown}]"
+
+
+def _label_of_results(story: Story, turn: int, answer: Completion) -> Label:
+    """A third party's, unless somebody vouches for every one of them."""
+    places = range(len(proposals_of(answer)))
+    if not places or any((turn, place) not in story.calls or story.calls[turn, place].failed for place in places):
+        return Label()
+    roots = [[one.label for one in offer_at(story, turn, place).outputs if not one.field][:1] for place in places]
+    return joined(one for root in roots for one in root or [Label()])
 
 
 def call_id(story: Story, turn: int, place: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from assent.operations.wishes import Wish
+from assent.operations.wishes import TYPED, Wish
 from assent.surfaces.cli.paper import Paper, Span, Tone
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Scene:
         """What the helper wishes, on behalf of the person."""
         return Wish(
             tenant=self.tenant, operation=operation, arguments=arguments, principal=self.agent,
-            on_behalf_of=self.on_behalf_of, run=RUN, key=key,
+            on_behalf_of=self.on_behalf_of, run=RUN, key=key, provenance=TYPED,
         )  # fmt: skip
 
     def begin(self, title: str) -> None:

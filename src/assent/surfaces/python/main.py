@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,8 @@ class Agent:
     of tools in the box, names of operations, or functions that are marked with `@assent.operation`; whether a call of
     one may happen is for the policy of the installation to say. `delegates` are agents it may hand work to, `delegated`
     the tools it may let them use. `limits` are further fields of an agent: `turns_max`, `tokens_max`, `micros_max`,
-    `output_tokens_max`, `context_tokens_max`, `temperature_milli`, `memory`, `skills`, `workspace_notes`.
+    `output_tokens_max`, `context_tokens_max`, `temperature_milli`, `memory`, `skills`, `workspace_notes`, and
+    `mandate`: what it is for (`["files.write path=reports/*"]`), beyond which every call takes a consent of its own.
 
     Raises, when it is talked to:
         Malformed: `model_missing`, naming the ways to get one; `agent_malformed`; settings with mistakes.
@@ -74,11 +76,13 @@ class Agent:
         on_event: OnRunEvent | None = None,
         on_review: OnReview | None = None,
         on_question: OnQuestion | None = None,
+        only: Sequence[str] = (),
     ) -> str:
         """Say something and get the answer.
 
         With `session` (a name) it remembers what was said in it before. `on_event` is shown what happens, `on_review`
         is asked for consent (True, False, or None: it shall wait for somebody else), `on_question` what the agent asks.
+        `only` says what is asked for (`files.write path=reports/* x3`): what goes beyond takes a consent of its own.
         """
         async with open_personal(
             self._fields,
@@ -94,7 +98,7 @@ class Agent:
             id_ = ""
             if session:
                 id_ = await node.sessions.open(tenant, agent=self.name, identity=person, channel=CHANNEL, name=session)
-            run = await node.runs.begin(tenant, house.agent, message, by=person, session=id_)
+            run = await node.runs.begin(tenant, house.agent, message, by=person, session=id_, only=only)
             return (await talk.finish(run)).text
 
     def chat(
@@ -105,11 +109,14 @@ class Agent:
         on_event: OnRunEvent | None = None,
         on_review: OnReview | None = None,
         on_question: OnQuestion | None = None,
+        only: Sequence[str] = (),
     ) -> str:
         """As `achat`, for programs without an event loop."""
         _must_have_no_loop()
         return asyncio.run(
-            self.achat(message, session=session, on_event=on_event, on_review=on_review, on_question=on_question)
+            self.achat(
+                message, session=session, on_event=on_event, on_review=on_review, on_question=on_question, only=only
+            )
         )
 
     def _family(self) -> list[Agent]:
@@ -139,12 +146,13 @@ async def achat(
     on_event: OnRunEvent | None = None,
     on_review: OnReview | None = None,
     on_question: OnQuestion | None = None,
+    only: Sequence[str] = (),
     **more: Any,  # noqa: ANN401 (arguments of `Agent`)
 ) -> str:
     """Ask the assistant and get its answer. `more` are arguments of `Agent`; see there for what is raised, and
     `Agent.achat` for the rest."""
     return await Agent(model=model, **more).achat(
-        message, session=session, on_event=on_event, on_review=on_review, on_question=on_question
+        message, session=session, on_event=on_event, on_review=on_review, on_question=on_question, only=only
     )
 
 
@@ -156,12 +164,18 @@ def chat(
     on_event: OnRunEvent | None = None,
     on_review: OnReview | None = None,
     on_question: OnQuestion | None = None,
+    only: Sequence[str] = (),
     **more: Any,  # noqa: ANN401 (arguments of `Agent`)
 ) -> str:
     """As `achat`, for programs without an event loop."""
     return Agent(model=model, **more).chat(
-        message, session=session, on_event=on_event, on_review=on_review, on_question=on_question
+        message, session=session, on_event=on_event, on_review=on_review, on_question=on_question, only=only
     )
+
+
+def starter_policy() -> str:
+    """The policy of a new installation, as text."""
+    return (files("assent.policy.starter") / "starter.cedar").read_text(encoding="utf-8")
 
 
 def _must_have_no_loop() -> None:

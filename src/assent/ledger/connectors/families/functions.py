@@ -11,7 +11,7 @@ import inspect
 import re
 import textwrap
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,7 +21,7 @@ from assent.ledger.connectors.families.documents import Pointers
 from assent.ledger.connectors.families.entries import argument
 from assent.ledger.connectors.families.names import check_connector, is_argument, is_operation, told
 from assent.ledger.connectors.families.reductions import reduce
-from assent.ledger.contracts import Argument, EffectClass, Idempotency, OperationContract
+from assent.ledger.contracts import Argument, EffectClass, Idempotency, OperationContract, Output
 from assent.primitives.canonical import canonical
 from assent.primitives.digests import digest
 from assent.primitives.errors import Malformed
@@ -47,8 +47,11 @@ def contract_of(
     effect: EffectClass,
     idempotent: bool,
     source: str,
+    content: Collection[str] = (),
+    outputs: tuple[Output, ...] = (),
 ) -> OperationContract:
-    """The contract of a function. With `source` it will run confined, so it needs no weak floor.
+    """The contract of a function. With `source` it will run confined, so it needs no weak floor. Arguments among
+    `content` are only carried and say nothing about where the effect falls.
 
     Raises:
         Malformed: `function_unusable`.
@@ -57,16 +60,26 @@ def contract_of(
     check_connector(connector)
     if not is_operation(own):
         raise unusable(function, f"`{name[:80]!a}` cannot be the name of an operation")
+    unknown = sorted(set(content).difference(argument.name for argument in signature.arguments))
+    if unknown:
+        raise unusable(function, f"it takes no `{unknown[0][:80]}`")
+    arguments = tuple(
+        msgspec.structs.replace(argument, authority=argument.name not in content) for argument in signature.arguments
+    )
     natural = idempotent or effect is EffectClass.READ
     contract = OperationContract(
         name=name,
         summary=told((inspect.getdoc(function) or "").partition("\n\n")[0]) or name,
         effect=effect,
         idempotency=Idempotency.NATURAL if natural else Idempotency.NONE,
-        arguments=signature.arguments,
+        arguments=arguments,
+        outputs=outputs,
         floor=ConfinementClass.NAMESPACED if source else ConfinementClass.LOCAL_WEAK,
     )
-    made = canonical({"contract": msgspec.to_builtins(contract), "source": source or _text_of(function)})
+    fields = msgspec.to_builtins(contract)
+    if not outputs:
+        del fields["outputs"]  # which were not always there
+    made = canonical({"contract": fields, "source": source or _text_of(function)})
     return msgspec.structs.replace(contract, definition=digest(made))
 
 

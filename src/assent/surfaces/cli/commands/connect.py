@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from assent.ledger.contracts import EffectClass
 from assent.operations.connecting import Proposal, Shown
-from assent.operations.wishes import Wish
+from assent.operations.wishes import TYPED, Wish
 from assent.primitives.errors import Malformed
 from assent.surfaces.cli.exits import Exit
 from assent.surfaces.cli.options import Common
@@ -350,7 +350,7 @@ async def _listed(desk: Desk, operation: str, arguments: dict[str, Any]) -> list
 
 def _wish(desk: Desk, operation: str, arguments: dict[str, Any]) -> Wish:
     place = desk.place
-    return Wish(tenant=place.tenant, operation=operation, arguments=arguments, principal=place.person)
+    return Wish(tenant=place.tenant, operation=operation, arguments=arguments, principal=place.person, provenance=TYPED)
 
 
 def _read(name: str) -> bytes:

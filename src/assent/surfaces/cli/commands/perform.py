@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from assent.ledger.contracts import Argument, EffectClass, Idempotency, OperationContract
 from assent.ledger.effects import EffectState
-from assent.operations.wishes import Answer, Wish
+from assent.operations.wishes import TYPED, Answer, Wish
 from assent.primitives.errors import Conflict, Malformed, NotFound
 from assent.surfaces.cli.arguments import ARGUMENTS_BYTES_MAX, Call, folder_of, option, read_call, unknown_operation
 from assent.surfaces.cli.exits import OF_STATE
@@ -104,6 +104,7 @@ def wish_of(call: Call, desk: Desk) -> Wish:
         on_behalf_of=on_behalf_of,
         run=call.run,
         key=call.key,
+        provenance=TYPED,
     )
 
 

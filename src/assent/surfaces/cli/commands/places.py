@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from assent.operations.wishes import Wish
+from assent.operations.wishes import TYPED, Wish
 from assent.surfaces.cli.exits import OF_STATE
 from assent.surfaces.cli.options import Common
 from assent.surfaces.cli.ports import Desk, Said
@@ -97,6 +97,7 @@ async def run_in(
         principal=principal,
         on_behalf_of=on_behalf_of,
         key=key,
+        provenance=TYPED,
     )
     async with desk.open() as house:
         answer = await house.gate.perform(wish, on_event=desk.live)

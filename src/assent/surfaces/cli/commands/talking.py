@@ -47,6 +47,7 @@ async def chat(
     agent: str = "",
     session: str = "",
     new: Annotated[bool, Parameter(negative="")] = False,
+    only: tuple[str, ...] = (),
     common: Common | None = None,
     desk: Annotated[Desk, Parameter(parse=False)],
 ) -> Said | None:
@@ -64,10 +65,13 @@ async def chat(
         The name of the conversation (else: the agent's own).
     new
         Begin this session afresh.
+    only
+        What is asked for, such as `files.write path=reports/* x3`; may be given several times. What goes beyond takes a
+        yes of its own.
     """
     desk.use(common)
     async with desk.open() as house:
-        talk = Talk(desk, house, agent=agent_named(house, agent), session=session)
+        talk = Talk(desk, house, agent=agent_named(house, agent), session=session, only=only)
         await talk.begin(new=new)
         if message:
             return talk.said(await talk.say(" ".join(message)))
@@ -94,13 +98,14 @@ def _known(known: list[str]) -> str:
 class Talk:
     """One conversation at a desk."""
 
-    def __init__(self, desk: Desk, house: House, *, agent: str, session: str) -> None:
+    def __init__(self, desk: Desk, house: House, *, agent: str, session: str, only: tuple[str, ...] = ()) -> None:
         self._desk = desk
         self._house = house
         self._tenant = desk.place.tenant
         self._person = desk.place.person
         self._agent = house.runs.agents[agent]
         self._name = session or agent
+        self._only = only
         self._session = ""
         self._effect = ""
         self._waits: Waiting | None = None
@@ -116,7 +121,9 @@ class Talk:
 
     async def say(self, words: str) -> RunView:
         """Say something, and see it through as far as it goes here."""
-        run = await self._house.runs.begin(self._tenant, self._agent, words, by=self._person, session=self._session)
+        run = await self._house.runs.begin(
+            self._tenant, self._agent, words, by=self._person, session=self._session, only=self._only
+        )
         return await self.see(run)
 
     async def see(self, run: str) -> RunView:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, BinaryIO
 import msgspec
 from cyclopts import Parameter
 
-from assent.operations.wishes import Answer, Wish
+from assent.operations.wishes import TYPED, Answer, Wish
 from assent.primitives.casts import LINE_BYTES_MAX, Calm, CastEvent, CastHeader, read_cast
 from assent.primitives.errors import Malformed
 from assent.surfaces.cli.exits import OF_STATE
@@ -72,6 +72,7 @@ async def terminal(
             arguments=arguments,
             principal=principal,
             on_behalf_of=on_behalf_of,
+            provenance=TYPED,
         )
         async with desk.open() as house:
             with _ended_by_hang_up():

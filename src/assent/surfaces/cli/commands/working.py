@@ -122,6 +122,7 @@ async def start_run(
     /,
     *task: str,
     session: str = "",
+    only: tuple[str, ...] = (),
     common: Common | None = None,
     desk: Own,
 ) -> Said:
@@ -137,6 +138,9 @@ async def start_run(
         What it is to do.
     session
         The name of the conversation it is said in (else: none, and it knows nothing of what was said before).
+    only
+        What is asked for, such as `files.write path=reports/* x3`; may be given several times. What goes beyond takes a
+        yes of its own.
     """
     desk.use(common)
     words = " ".join(task).strip()
@@ -147,7 +151,7 @@ async def start_run(
         place = ""
         if session:
             place = await house.sessions.open(tenant, agent=known.name, identity=by, channel=CHANNEL, name=session)
-        run = await house.runs.begin(tenant, known, words, by=by, session=place)
+        run = await house.runs.begin(tenant, known, words, by=by, session=place, only=only)
 
     def tell(paper: Paper) -> None:
         paper.line(Span("begun", Tone.GOOD), f"  {run}")

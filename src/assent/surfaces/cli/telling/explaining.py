@@ -10,6 +10,7 @@ from assent.execution.outcomes import Outcome
 from assent.ledger.reviews import Review
 from assent.operations.policies import RuleTexts
 from assent.operations.timelines import Explanation
+from assent.primitives.labels import Integrity
 from assent.surfaces.cli.paper import Paper, Part, Span, Tone
 from assent.surfaces.cli.telling.calls import state_span, tell_call, tell_outputs, value_rows, who
 from assent.surfaces.cli.telling.records import tell_timeline
@@ -50,6 +51,20 @@ def _tell_asked(paper: Paper, found: Explanation) -> None:
     intent = found.intent
     paper.line(Span("Asked", Tone.STRONG), f" by {who(intent.principal, intent.on_behalf_of)}{at}")
     tell_call(paper, intent.operation, intent.arguments)
+    paper.pairs(word_rows(found))
+
+
+def word_rows(found: Explanation) -> list[tuple[str, Part | list[Part]]]:
+    """On whose word a call stands, where that is not a person's, and in what it goes beyond what was asked for."""
+    known, intent = found.provenance, found.intent
+    rows: list[tuple[str, Part | list[Part]]] = []
+    if intent is not None:
+        theirs = [name for name in intent.arguments if known.of(name).integrity is Integrity.THIRD_PARTY]
+        rows.append(("third party", f"may have written: {', '.join(theirs)}" if theirs else ""))
+        limited = [name for name in intent.arguments if known.of(name).readers is not None]
+        rows.append(("readers", f"not everybody may read: {', '.join(limited)}" if limited else ""))
+    rows.append(("beyond", Span(known.beyond, Tone.WAIT) if known.beyond else ""))
+    return [row for row in rows if row[1]]
 
 
 def _tell_decided(paper: Paper, found: Explanation, policies: Mapping[str, RuleTexts]) -> None:

@@ -6,6 +6,7 @@ from assent.operations.timelines import Explanation, Inbox
 from assent.surfaces.cli.paper import Paper, Part, Span, Tone
 from assent.surfaces.cli.telling.budgets import tell_stops
 from assent.surfaces.cli.telling.calls import call_line, short, tell_call, who
+from assent.surfaces.cli.telling.explaining import word_rows
 
 
 def tell_inbox(paper: Paper, inbox: Inbox) -> None:
@@ -22,6 +23,7 @@ def tell_inbox(paper: Paper, inbox: Inbox) -> None:
             tell_call(paper, about.intent.operation, about.intent.arguments)
         rows: list[tuple[str, Part | list[Part]]] = [
             ("asked by", f"{who(review.requested_by[0], review.requested_by[1:])}, {paper.when(review.opened_at_ms)}"),
+            *word_rows(about),
             ("because", about.reason),
         ]
         if review.quorum > 1:

@@ -1,0 +1,66 @@
+"""On whose word the calls of a turn stand, and in what they go beyond what was asked for. Pure, from the story."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from assent.ledger.contracts import OperationContract
+from assent.ledger.provenance import OWN, Provenance
+from assent.operations.runs.handles import NEVER, arguments_of, results_before
+from assent.operations.runs.story import Story
+from assent.operations.runs.transcript import sources_of, text_of
+from assent.policy.flow import Flow
+from assent.policy.mandates import beyond
+from assent.primitives.labels import Integrity, Label
+from assent.reasoning.context import Piece, Said
+from assent.reasoning.messages import ToolCall
+
+_USER = Label(integrity=Integrity.USER)
+
+
+def flow_of(story: Story, *, prior: Sequence[Piece], turn: int) -> Flow:
+    """What the run has seen before `turn`; `prior` are the pieces that its telling begins with."""
+    flow = results_before(story, turn)
+    for source in sources_of(story, turn=turn):
+        flow.weaken(source.label)
+    for piece in prior:
+        flow.weaken(piece.label)
+        if piece.label.integrity is Integrity.USER and isinstance(piece.what, Said):
+            flow.tell(text_of(piece.what.message), piece.label)
+    for said in (story.begun.task, *(one.message for one in story.heard if one.after < turn)):
+        flow.tell(text_of(said), _USER)
+    return flow
+
+
+def provenance_of(
+    story: Story,
+    flow: Flow,
+    *,
+    turn: int,
+    call: ToolCall,
+    contract: OperationContract | None,
+    before: Iterable[ToolCall],
+    now_ms: int,
+) -> tuple[dict[str, Any], Provenance]:
+    """The arguments of a proposed call, on whose word they stand, and in what it goes beyond what was asked for.
+    `before` are proposals that are asked for together with it and stand before it.
+
+    Raises:
+        Malformed: as `arguments_of`.
+    """
+    offer = story.begun.offer_of(call.name)
+    arguments, held = arguments_of(story, turn, call)
+    found = flow.provenance(arguments, held | dict.fromkeys(offer.given, OWN.context))
+    if contract is None or not story.begun.mandates:
+        return arguments, found
+    used = [*_used(story), *((story.begun.offer_of(one.name).operation, one.arguments) for one in before)]
+    why = beyond(story.begun.mandates, contract, arguments, used=used, now_ms=now_ms)
+    return arguments, replace(found, beyond=why)
+
+
+def _used(story: Story) -> list[tuple[str, Mapping[str, Any]]]:
+    """The calls that something came of, or still may."""
+    return [(one.effect.operation, one.arguments) for one in story.calls.values() if one.effect.state not in NEVER]

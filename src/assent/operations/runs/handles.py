@@ -1,0 +1,57 @@
+"""Handles: results of a run that its model passes on by name, so that a value arrives as what it is. Pure.
+
+There are handles only in a run one of whose tools says something about the fields of its results.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from assent.ledger.effects import EffectState
+from assent.operations.runs.story import Story
+from assent.operations.toolbox import Offer
+from assent.policy.flow import Flow, has_handle
+from assent.primitives.labels import Label
+from assent.reasoning.messages import ToolCall
+
+NEVER = frozenset({EffectState.REFUSED, EffectState.EXPIRED, EffectState.REVOKED, EffectState.CANCELLED})
+"""Calls of which nothing came, and nothing can."""
+
+
+def handle_of(turn: int, place: int) -> str:
+    """The name of a call's result in handles."""
+    return f"{turn}-{place}"
+
+
+def offer_at(story: Story, turn: int, place: int) -> Offer:
+    """The tool that was meant in this place of an answer."""
+    return story.begun.offer_of(story.tool_of(turn, place))
+
+
+def results_before(story: Story, turn: int) -> Flow:
+    """A flow that has seen the results of all calls before `turn`, and nothing else."""
+    flow = Flow()
+    for (of, place), call in sorted(story.calls.items()):
+        if of < turn and call.effect.state not in NEVER:
+            flow.observe(handle_of(of, place), call.value, offer_at(story, of, place).outputs)
+            if call.failed:
+                flow.weaken(Label())  # what went wrong is told in somebody else's words
+    return flow
+
+
+def arguments_of(story: Story, turn: int, call: ToolCall) -> tuple[dict[str, Any], dict[str, Label]]:
+    """The arguments of the operation that a proposal of `turn` means, and the labels of those that were handles.
+
+    Raises:
+        Malformed: `arguments_invalid`; `handle_unknown`.
+    """
+    proposed: dict[str, Any] = call.arguments
+    held: dict[str, Label] = {}
+    offer = story.begun.offer_of(call.name)
+    if _has_handles(story) and has_handle(proposed):
+        proposed, held = results_before(story, turn).resolve(proposed)
+    return offer.arguments_of(proposed), {} if offer.spelling else held
+
+
+def _has_handles(story: Story) -> bool:
+    return any(output.field for offer in story.begun.offers for output in offer.outputs)
