@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 from pathlib import Path
 
 import pytest
 
+from assent.bootstrap.enlisting import AGENT_SCHEMA
+from assent.bootstrap.system import SystemClock
+from assent.ledger.adapters.sqlite import SqliteLedger
+from assent.ledger.adapters.sqlite_agents import SqliteRegistry
+from assent.ledger.commands import TakeLease
+from assent.primitives.ids import NodeId, TenantId
+from assent.primitives.leases import SYSTEM, Fence
+from assent.registry.agents import Entry, Health
 from assent.surfaces.cli.exits import Exit
+from assent.testing.ledgers import LedgerFolder
 from tests.surfaces.commandline import Cli
 from tests.surfaces.person import Person
 
@@ -133,6 +143,30 @@ def test_agents_lists_them_and_says_how_to_make_one(home: Path, cli: Cli) -> Non
     plays(home, {"text": "hi"})
     assert all(one in cli("agents").out for one in ("writer", "play:it", "ask_user"))
     assert "writer" in cli("chat", "hi", "--agent", "nobody").err
+
+
+def test_agents_says_by_whom_each_is_served_when_another_process_serves_it(home: Path, cli: Cli) -> None:
+    plays(home, {"text": "hi"})
+    assert cli("agents", "--json").document["agents"][0]["served"] is None
+    assert "by no process now" in cli("agents").out
+    clock, fence = SystemClock(), Fence(node=NodeId("nod_elsewhere"), number=1)
+
+    async def serve(store: SqliteLedger, *names: str) -> None:
+        registry = SqliteRegistry(store, schema=AGENT_SCHEMA)
+        await store.apply(TakeLease(tenant=SYSTEM, fence=fence, ttl_ms=600_000))
+        found = [Entry(tenant=TenantId("local"), id=name, owner=fence, health=Health.DEGRADED) for name in names]
+        await registry.put(found, fence=fence)
+
+    with LedgerFolder(home / ".assent", clock=clock).opened() as store:
+        asyncio.run(serve(store, "writer", "stranger"))
+    document = cli("agents", "--json").document
+    served = document["agents"][0]["served"]
+    assert (document["agents"][0]["name"], served["node"], served["health"]) == ("writer", fence.node, "degraded")
+    assert 0 < served["lease_until_ms"] - clock.now_ms() <= 600_000
+    assert document["others"] == [{"name": "stranger", "served": served}]
+    told = cli("agents").out
+    assert "by nod_elsewhere, degraded, lease for " in told
+    assert "stranger" in told
 
 
 def test_bad_agents_are_told_all_at_once_with_their_lines(home: Path, cli: Cli) -> None:

@@ -42,6 +42,7 @@ from assent.ledger.connectors import catalogue
 from assent.ledger.dispatch import Dispatcher
 from assent.ledger.operations import Operation, Place
 from assent.memory.adapters.notes import DeclaredNotes
+from assent.operations.agents import Agents
 from assent.operations.budgeting import Budgeting
 from assent.operations.budgets import Budgets
 from assent.operations.checkpoints import Checkpoints
@@ -127,6 +128,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     sessions: Sessions
     runs: Runs
     host: Host
+    agents: Agents
     registry: Registry
     operations: Mapping[str, Operation]
     anchors: AnchorFile
@@ -235,6 +237,7 @@ def _wire(
         fence=fence, ids=ids, clock=clock, entropy=entropy, spellings=spellings_here(),
         surroundings=surroundings, redact=redactor.text,
     )  # fmt: skip
+    registry = SqliteRegistry(store, schema=AGENT_SCHEMA)
     return Node(
         id=fence.node,
         gate=gate,
@@ -243,7 +246,8 @@ def _wire(
         sessions=sessions,
         runs=runs,
         host=Host(runs=runs, store=store, tenants=blueprint.tenants, fence=fence, clock=clock),
-        registry=SqliteRegistry(store, schema=AGENT_SCHEMA),
+        agents=Agents(store=store, registry=registry, node=fence.node),
+        registry=registry,
         policies=policies,
         timelines=Timelines(store=store, limits=blueprint.limits),
         budgets=Budgets(store=store, limits=blueprint.limits, clock=clock),

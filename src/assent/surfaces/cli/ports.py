@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from assent.execution.attestations import ConfinementClass
     from assent.execution.outcomes import StreamEvent
     from assent.ledger.contracts import OperationContract
+    from assent.operations.agents import Agents
     from assent.operations.budgets import Budgets
     from assent.operations.checkpoints import Checkpoints
     from assent.operations.connecting import Connecting
@@ -134,6 +135,11 @@ class House(Protocol):
     @property
     def runs(self) -> Runs:
         """Works of agents."""
+        ...
+
+    @property
+    def agents(self) -> Agents:
+        """Who is served by whom."""
         ...
 
     @property

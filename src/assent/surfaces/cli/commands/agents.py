@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from cyclopts import Parameter
 
+from assent.operations.agents import Served
 from assent.operations.runs.views import RunView
 from assent.primitives.errors import Conflict, Malformed, NotFound
 from assent.surfaces.cli.commands.talking import CHANNEL, OF_RUN, Talk
@@ -27,14 +28,27 @@ Own = Annotated[Desk, Parameter(parse=False)]
 
 
 async def agents(*, common: Common | None = None, desk: Own) -> Said:
-    """List the agents that can be talked to: their models, their tools, whom they hand work to.
+    """List the agents that can be talked to: their models, their tools, whom they hand work to, and who serves them.
+
+    An agent is served while a process of this installation that has it is alive: how it is, and until when that is sure
+    without another sign of life, comes from the registry. This command itself does not count.
 
     Example: assent agents
     """
     desk.use(common)
     async with desk.open() as house:
-        found = [msgspec.to_builtins(house.runs.agents[name]) for name in sorted(house.runs.agents)]
-    return Said(document={"agents": found}, tell=lambda paper: tell_agents(paper, found))
+        known = house.runs.agents
+        served = {one.name: one for one in await house.agents.served(desk.place.tenant) if not one.here}
+    found = [{**msgspec.to_builtins(known[name]), "served": _served(served.get(name))} for name in sorted(known)]
+    others = [{"name": one.name, "served": _served(one)} for one in served.values() if one.name not in known]
+    now_ms = desk.now_ms()
+    return Said(
+        document={"agents": found, "others": others}, tell=lambda paper: tell_agents(paper, found, others, now_ms)
+    )
+
+
+def _served(one: Served | None) -> dict[str, Any] | None:
+    return None if one is None else {"node": one.node, "health": one.health.value, "lease_until_ms": one.until_ms}
 
 
 async def list_sessions(*, common: Common | None = None, desk: Own) -> Said:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from assent.operations.runs.events import (
@@ -111,18 +111,31 @@ def tell_sessions(paper: Paper, sessions: Iterable[SessionView]) -> None:
     paper.table(rows or [["there are no sessions yet; `assent chat` begins one"]])
 
 
-def tell_agents(paper: Paper, agents: Iterable[Mapping[str, Any]]) -> None:
-    """A line for each agent, and one for what it may use."""
-    shown = list(agents)
-    if not shown:
+def tell_agents(
+    paper: Paper, agents: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]] = (), now_ms: int = 0
+) -> None:
+    """A line for each agent, and one for what it may use; then who else is served."""
+    if not agents:
         paper.line("There is no agent yet. One that can be talked to looks like this in `assent.toml`:")
         paper.block('[agents.helper]\nmodels = ["ollama:llama3"]\ntools = ["read", "write", "search"]', indent=2)
-    for one in shown:
+    for one in agents:
         paper.line(Span(one["name"], Tone.STRONG), f"  {one['description']}")
         paper.pairs(
             [
                 ("models", ", ".join(one["models"])),
                 ("tools", ", ".join(one["tools"]) or "none"),
                 ("hands work to", ", ".join(one["delegates"])),
+                ("served", _service(one["served"], now_ms)),
             ]
         )
+    for one in others:
+        paper.line(Span(one["name"], Tone.STRONG), "  not in these settings")
+        paper.pairs([("served", _service(one["served"], now_ms))])
+
+
+def _service(served: Mapping[str, Any] | None, now_ms: int) -> str:
+    """By whom, and how it is there."""
+    if served is None:
+        return "by no process now"
+    left = max(0, served["lease_until_ms"] - now_ms) // 1_000
+    return f"by {served['node']}, {served['health']}, lease for {left} s"
