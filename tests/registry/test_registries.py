@@ -38,6 +38,8 @@ from assent.testing.conformance.registries import (
 )
 from assent.testing.ledgers import LedgerFolder
 
+NEVER_S = 3_600.0
+
 
 class Leases:
     """Leases as a node takes them, on a clock of their own."""
@@ -58,7 +60,7 @@ class Leases:
 
 def in_memory() -> RegistryWorld:
     leases = Leases()
-    registry = MemoryRegistry(schema=SCHEMA, holds=leases.holds, revisions_kept=KEPT)
+    registry = MemoryRegistry(schema=SCHEMA, holds=leases.holds, revisions_kept=KEPT, poll_s=NEVER_S)
     return RegistryWorld(registry, leases.lapse, asyncio.run, leases.clock.pass_ms, leases.renew)
 
 
@@ -71,7 +73,7 @@ def in_sqlite(store: SqliteLedger, clock: SetClock) -> RegistryWorld:
 
     for fence in (MINE, OTHER):
         asyncio.run(store.apply(TakeLease(tenant=SYSTEM, fence=fence, ttl_ms=TTL_MS)))
-    registry = SqliteRegistry(store, schema=SCHEMA, revisions_kept=KEPT)
+    registry = SqliteRegistry(store, schema=SCHEMA, revisions_kept=KEPT, poll_s=NEVER_S)
     return RegistryWorld(registry, lapse, asyncio.run, clock.pass_ms, renew)
 
 

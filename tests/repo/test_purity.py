@@ -15,6 +15,7 @@ from tests.repo.sources import modules, project, tree
 VERBS: dict[str, str] = {
     "assent.execution.carry": "hands an order to its lane and waits for the outcome",
     "assent.ledger.dispatch": "takes an accepted effect through execution to its receipt",
+    "assent.registry.watching": "waits until something changes",
 }
 
 # Here the world is touched, on purpose.

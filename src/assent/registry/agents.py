@@ -203,16 +203,16 @@ def check_batch(entries: Sequence[Entry]) -> None:
         raise Malformed("entry_malformed", "entries that are written at once have one tenant, and ids that differ")
 
 
-def check_seen(after: int, floor: int) -> None:
-    """Check that nothing is forgotten of what changed after a revision.
+def check_seen(after: int, *, floor: int, revision: int) -> None:
+    """Check that everything that changed after a revision can be told.
 
     Raises:
-        Conflict: `watch_lagged`.
+        Conflict: `watch_lagged`: some of it is forgotten, or it is a revision of a registry that was another.
     """
-    if after < floor:
+    if not floor <= after <= revision:
         raise Conflict(
             "watch_lagged",
-            f"what changed after revision {after} is no longer all there: it is since {floor}",
+            f"not all that changed after revision {after} can be told: it can from {floor} to {revision}",
             hint="take the revision as it is now, find everything anew, and go on from that revision",
         )
 

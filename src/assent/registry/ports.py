@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from assent.primitives.ids import TenantId
@@ -63,6 +63,18 @@ class Registry(Protocol):
         becomes one when the entry is swept.
 
         Raises:
-            Conflict: `watch_lagged`: something that is gone since is forgotten; everything must be read anew.
+            Conflict: `watch_lagged`: something that is gone since is forgotten, or the registry was never at this
+                revision; everything must be read anew.
+        """
+        ...
+
+    def watch(self, tenant: TenantId, *, after: int) -> AsyncGenerator[Change]:
+        """Every change after a revision, for ever, as `changes` tells them: what this process writes at once, what
+        another writes after a while. Somebody slow holds up nobody, and is told when he is too far behind. Close it
+        when it is no longer needed (`contextlib.aclosing`).
+
+        Raises:
+            Conflict: `watch_lagged`, as `changes`.
+            Unavailable: `watchers_full`: too many watch.
         """
         ...

@@ -9,7 +9,7 @@ microseconds, and handing it to another thread takes longer. Whatever may be man
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -30,6 +30,7 @@ from assent.registry.agents import (
     check_seen,
     query_keys,
 )
+from assent.registry.watching import POLL_S, Bell, watched
 
 _LEASED = (
     "EXISTS (SELECT 1 FROM leases l WHERE l.tenant = '' AND l.name = a.node AND l.holder = l.name"
@@ -49,27 +50,39 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 class SqliteRegistry:
     """Entries in the ledger's file (`registry.ports.Registry`)."""
 
-    def __init__(self, store: SqliteLedger, *, schema: Schema, revisions_kept: int = REVISIONS_KEPT) -> None:
+    def __init__(
+        self,
+        store: SqliteLedger,
+        *,
+        schema: Schema,
+        revisions_kept: int = REVISIONS_KEPT,
+        poll_s: float = POLL_S,
+    ) -> None:
         self._store = store
         self._schema = schema
         self._kept = revisions_kept
+        self._poll_s = poll_s
+        self._bell = Bell()
 
     async def put(self, entries: Sequence[Entry], *, fence: Fence) -> int:
         check_batch(entries)
         written = tuple((self._schema.check(one), tuple(self._schema.keys(one))) for one in entries)
         command = PutAgents(tenant=entries[0].tenant, entries=written, fence=fence, kept=self._kept)
         revision: int = await self._store.apply(command)
+        self._bell.ring(command.tenant)
         return revision
 
     async def drop(self, tenant: TenantId, ids: Sequence[str], *, fence: Fence) -> int:
         command = DropAgents(tenant=tenant, ids=tuple(ids), fence=fence, kept=self._kept)
         revision: int = await self._store.apply(command)
+        self._bell.ring(command.tenant)
         return revision
 
     async def sweep(self, tenant: TenantId, *, limit: int, fence: Fence) -> int:
         if not await self._store.look(lambda c: (not _holds(c, fence)) or _left_behind(c, tenant, 1)):
             return 0  # nearly always; a commit is for when there is something
         swept: int = await self._store.apply(SweepAgents(tenant=tenant, limit=limit, fence=fence, kept=self._kept))
+        self._bell.ring(tenant)
         return swept
 
     async def get(self, tenant: TenantId, id_: str) -> Entry | None:
@@ -95,14 +108,17 @@ class SqliteRegistry:
             f"SELECT a.id, {_COLUMNS}, {_LEASED} FROM agents a WHERE a.tenant = ? AND a.revision > ?"
             " ORDER BY a.revision LIMIT ?"
         )
-        floor, rows = await self._store.look(
-            lambda c: (_standing(c, tenant)[1], c.execute(sql, (tenant, after, limit)).fetchall())
+        (revision, floor), rows = await self._store.look(
+            lambda c: (_standing(c, tenant), c.execute(sql, (tenant, after, limit)).fetchall())
         )
-        check_seen(after, floor)
+        check_seen(after, floor=floor, revision=revision)
         return [
             Change(revision=row[3], id=row[0], entry=_entry(row[1:5]) if row[4] is not None and row[5] else None)
             for row in rows
         ]
+
+    def watch(self, tenant: TenantId, *, after: int) -> AsyncGenerator[Change]:
+        return watched(self.changes, self._bell, tenant, after=after, poll_s=self._poll_s)
 
 
 def _found(connection: sqlite3.Connection, tenant: TenantId, query: Query) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from itertools import islice
 
 from msgspec.structs import replace
@@ -21,6 +21,7 @@ from assent.registry.agents import (
     query_keys,
 )
 from assent.registry.shelves import Shelf
+from assent.registry.watching import POLL_S, Bell, watched
 
 Holds = Callable[[Fence], bool]
 
@@ -28,12 +29,16 @@ Holds = Callable[[Fence], bool]
 class MemoryRegistry:
     """Entries in dictionaries (`registry.ports.Registry`). `holds` says whether a node's lease still does."""
 
-    def __init__(self, *, schema: Schema, holds: Holds, revisions_kept: int = REVISIONS_KEPT) -> None:
+    def __init__(
+        self, *, schema: Schema, holds: Holds, revisions_kept: int = REVISIONS_KEPT, poll_s: float = POLL_S
+    ) -> None:
+        self._poll_s = poll_s
         self._schema = schema
         self._holds = holds
         self._kept = revisions_kept
         self._shelves: dict[TenantId, Shelf] = {}
         self._empty = Shelf(schema.keys)
+        self._bell = Bell()
 
     async def put(self, entries: Sequence[Entry], *, fence: Fence) -> int:
         self._must_hold(fence)
@@ -44,7 +49,7 @@ class MemoryRegistry:
             self._must_be_free(shelf, entry.id, fence)
         for entry in checked:
             shelf.put(replace(entry, owner=fence, revision=shelf.revision + 1))
-        return self._written(shelf)
+        return self._written(entries[0].tenant, shelf)
 
     async def drop(self, tenant: TenantId, ids: Sequence[str], *, fence: Fence) -> int:
         self._must_hold(fence)
@@ -54,7 +59,7 @@ class MemoryRegistry:
             self._must_be_free(shelf, id_, fence)
         for id_ in there:
             shelf.drop(id_, revision=shelf.revision + 1)
-        return self._written(shelf)
+        return self._written(tenant, shelf)
 
     async def sweep(self, tenant: TenantId, *, limit: int, fence: Fence) -> int:
         self._must_hold(fence)
@@ -63,7 +68,7 @@ class MemoryRegistry:
         ids = list(islice(dead, limit))
         for id_ in ids:
             shelf.drop(id_, revision=shelf.revision + 1)
-        self._written(shelf)
+        self._written(tenant, shelf)
         return len(ids)
 
     async def get(self, tenant: TenantId, id_: str) -> Entry | None:
@@ -83,11 +88,14 @@ class MemoryRegistry:
 
     async def changes(self, tenant: TenantId, *, after: int, limit: int) -> list[Change]:
         shelf = self._read(tenant)
-        check_seen(after, shelf.floor)
+        check_seen(after, floor=shelf.floor, revision=shelf.revision)
         return [
             one if one.entry is None or self._holds(one.entry.owner) else replace(one, entry=None)
             for one in shelf.changes(after, limit)
         ]
+
+    def watch(self, tenant: TenantId, *, after: int) -> AsyncGenerator[Change]:
+        return watched(self.changes, self._bell, tenant, after=after, poll_s=self._poll_s)
 
     def _read(self, tenant: TenantId) -> Shelf:
         return self._shelves.get(tenant, self._empty)
@@ -98,8 +106,9 @@ class MemoryRegistry:
             shelf = self._shelves[tenant] = Shelf(self._schema.keys)
         return shelf
 
-    def _written(self, shelf: Shelf) -> int:
+    def _written(self, tenant: TenantId, shelf: Shelf) -> int:
         shelf.forget(shelf.revision - self._kept)
+        self._bell.ring(tenant)
         return shelf.revision
 
     def _must_hold(self, fence: Fence) -> None:

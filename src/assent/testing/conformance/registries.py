@@ -7,7 +7,9 @@ class TestMine(RegistryConformance):
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import aclosing
 from typing import Any, NamedTuple
 
 import pytest
@@ -32,11 +34,13 @@ SCHEMA = Schema(
 
 
 TTL_MS = 60_000
+PATIENCE_S = 20.0
 KEPT = 8
 
 
 class RegistryWorld(NamedTuple):
     """A registry under `SCHEMA` that keeps `KEPT` revisions, on a clock that stands still until `pass_ms` moves it.
+    It looks for what other processes write so seldom that whoever waits for it waits longer than `PATIENCE_S`.
 
     `MINE` and `OTHER` hold leases of `TTL_MS` until `lapse` takes one away; `renew` renews one.
     """
@@ -205,6 +209,59 @@ class RegistryConformance:
         assert last == 5 + KEPT - 1
         assert [one.id for one in run(registry.find(ACME, Query()))] == ["other", "stays"]
         assert run(registry.changes(ACME, after=last, limit=10)) == []
+
+    def test_watcher_is_told_of_every_change_as_it_is_made(self, world: RegistryWorld) -> None:
+        registry, lapse, run, *_ = world
+
+        async def scene() -> list[tuple[int, str, bool]]:
+            told: list[tuple[int, str, bool]] = []
+            async with asyncio.timeout(PATIENCE_S), aclosing(registry.watch(ACME, after=1)) as watching:
+
+                async def hear(count: int) -> None:
+                    for _ in range(count):
+                        one = await anext(watching)
+                        told.append((one.revision, one.id, one.entry is not None))
+
+                await registry.put([entry("before"), entry("two")], fence=MINE)
+                await hear(1)
+                async with asyncio.TaskGroup() as tasks:  # who waits is woken
+                    tasks.create_task(hear(1))
+                    tasks.create_task(registry.put([entry("three")], fence=OTHER))
+                await registry.put([entry("hidden", tenant=GLOBEX)], fence=MINE)
+                await registry.drop(ACME, ["three"], fence=OTHER)
+                await hear(1)
+            return told
+
+        assert run(scene()) == [(2, "two", True), (3, "three", True), (4, "three", False)]
+        lapse(MINE)
+
+        async def deaths() -> set[str]:
+            async with asyncio.timeout(PATIENCE_S), aclosing(registry.watch(ACME, after=4)) as watching:
+                await registry.sweep(ACME, limit=10, fence=OTHER)
+                found = [await anext(watching), await anext(watching)]
+            assert [one.entry for one in found] == [None, None]
+            return {one.id for one in found}
+
+        assert run(deaths()) == {"before", "two"}
+
+    def test_watcher_who_is_too_slow_is_told_that_he_missed_something(self, world: RegistryWorld) -> None:
+        registry, _, run, *_ = world
+
+        async def scene() -> None:
+            await registry.put([entry("one")], fence=MINE)
+            async with asyncio.timeout(PATIENCE_S), aclosing(registry.watch(ACME, after=0)) as watching:
+                assert (await anext(watching)).id == "one"
+                await registry.drop(ACME, ["one"], fence=MINE)
+                for _ in range(KEPT):
+                    await registry.put([entry("two")], fence=MINE)
+                with pytest.raises(Conflict) as lagged:
+                    await anext(watching)
+            assert lagged.value.code == "watch_lagged"
+            async with asyncio.timeout(PATIENCE_S), aclosing(registry.watch(ACME, after=99)) as watching:
+                with pytest.raises(Conflict, match="99"):  # a revision of a registry that was another
+                    await anext(watching)
+
+        run(scene())
 
     def test_batch_is_written_whole_or_not_at_all(self, world: RegistryWorld) -> None:
         registry, _, run, *_ = world
