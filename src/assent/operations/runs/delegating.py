@@ -17,6 +17,7 @@ from assent.operations.toolbox import Offer
 from assent.policy.mandates import Mandate, read_mandate
 from assent.primitives.ids import TenantId
 from assent.reasoning.agents import AgentDefinition
+from assent.reasoning.failures import FailureKind, failure
 from assent.reasoning.messages import Message, Text
 
 DEPTH_MAX = 4
@@ -48,13 +49,8 @@ class Delegating:
         parent, name = story.begun, str(step.call.arguments.get("agent", ""))
         agent = self._agents.get(name)
         chain = (*parent.ancestors, parent.agent.name)
-        if agent is None or name not in parent.agent.delegates:
-            known = ", ".join(parent.agent.delegates) or "nobody"
-            return f"`{name[:80]}` is nobody it may hand work to; there are: {known}"
-        if name in chain:
-            return f"`{name}` works on this already: handing it on would go in a circle"
-        if parent.depth + 1 > DEPTH_MAX:
-            return f"work is handed on at most {DEPTH_MAX} times"
+        if agent is None or _refused(parent, name):
+            return _refused(parent, name) or _nobody(parent, name)
         narrowed = tuple(tool for tool in agent.tools if tool in parent.agent.delegated)
         child = msgspec.structs.replace(
             agent, tools=narrowed, delegated=tuple(tool for tool in agent.delegated if tool in narrowed)
@@ -70,13 +66,17 @@ class Delegating:
         return entries.started(child_id(run, step.turn, step.place), begun, parent=run, salt=self._salt())
 
     async def meet(self, story: Story) -> None:
-        """Note how the children of a run ended."""
+        """Note how the children of a run ended, and which never began: if it has gone on since, it was told why."""
         for (turn, place), call in story.calls.items():
             if call.effect.operation == steps.DELEGATE and not call.failed:
                 id_ = child_id(story.journal.id, turn, place)
                 child = await self._store.journal(story.journal.tenant, "run", id_)
                 if child is not None and RunState(child.state) not in ALIVE:
                     story.children[call.effect.id] = (await self._tell(child.tenant, id_)).ended or Ended()
+                elif child is None and turn < story.turn:
+                    name = str(call.arguments.get("agent", ""))
+                    why = _refused(story.begun, name) or _nobody(story.begun, name)
+                    story.children[call.effect.id] = Ended(failure=failure(FailureKind.TOOL_MISMATCH, why))
 
     async def ends_of(self, tenant: TenantId, run: str) -> list[Note]:
         """The notes that end whatever a cancelled run had handed on and is not over."""
@@ -86,6 +86,20 @@ class Delegating:
             notes.append(entries.ended(child, RunMove.CANCEL, Ended(), by=run, salt=self._salt()))
             notes += await self.ends_of(tenant, child.id)
         return notes
+
+
+def _refused(parent: Started, name: str) -> str:
+    """Why a run may not hand work to an agent of this name, or an empty string. From its own record alone."""
+    if name not in parent.agent.delegates:
+        return _nobody(parent, name)
+    if name in (*parent.ancestors, parent.agent.name):
+        return f"`{name}` works on this already: handing it on would go in a circle"
+    return f"work is handed on at most {DEPTH_MAX} times" if parent.depth + 1 > DEPTH_MAX else ""
+
+
+def _nobody(parent: Started, name: str) -> str:
+    known = ", ".join(parent.agent.delegates) or "nobody"
+    return f"`{name[:80]}` is nobody it may hand work to; there are: {known}"
 
 
 def purpose_of(agent: AgentDefinition) -> tuple[Mandate, ...]:

@@ -35,6 +35,7 @@ BEAT_S = 0.5
 PAGE = 200
 STRIKES_MAX = 3
 HOLD_OFF_MS = 10_000
+NEWER_HOLD_OFF_MS = 3_600_000
 _ELSEWHERE = frozenset({"journal_held", "journal_moved", "run_over", "run_moved"})
 
 OnBeat = Callable[[Sequence[str]], None]
@@ -159,6 +160,10 @@ class Host:
                 await self._strike(run, str(conflict), fault)
         except Exception as error:  # noqa: BLE001 (a fault in one run is that run's, whatever it is)
             known = isinstance(error, AssentError)
+            if known and getattr(error, "code", "") == "run_newer":
+                self._not_before_ms[run.id] = self._clock.now_ms() + NEWER_HOLD_OFF_MS
+                fault(run.id, str(error))
+                return
             await self._strike(run, str(error) if known else type(error).__name__, fault)
 
     async def _strike(self, run: Journal, why: str, fault: OnFault) -> None:

@@ -26,7 +26,7 @@ from assent.operations.runs.requests import Asked, Requests
 from assent.operations.runs.retelling import Retelling
 from assent.operations.runs.sessions import Sessions
 from assent.operations.runs.states import ALIVE, RUN, RunMove, RunState
-from assent.operations.runs.story import Story, begun_of, tell_story, waits_for
+from assent.operations.runs.story import Story, begun_of, tell_story, unknown_flags, waits_for
 from assent.operations.runs.summing_up import SummingUp
 from assent.operations.runs.surroundings import Around, Nothing, Surroundings
 from assent.operations.runs.transcript import heard_of, piece_bytes, text_of, transcript_of
@@ -362,9 +362,13 @@ class Runs:
 
 
 def _line(journal: Journal, records: Mapping[int, Record]) -> RunLine:
-    begun = begun_of(records[journal.first_seq])
-    last = records.get(journal.last_seq)
+    first, last = records[journal.first_seq], records.get(journal.last_seq)
+    if unknown_flags(first):
+        session, task = "", "(begun by a newer release)"
+    else:
+        begun = begun_of(first)
+        session, task = begun.session, text_of(begun.task)
     return RunLine(
-        id=journal.id, agent=journal.name, state=journal.state, session=begun.session, task=text_of(begun.task),
+        id=journal.id, agent=journal.name, state=journal.state, session=session, task=task,
         waits_for=waits_for(last) if last else "", updated_at_ms=journal.updated_at_ms,
     )  # fmt: skip

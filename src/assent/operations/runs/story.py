@@ -19,10 +19,10 @@ from assent.ledger.effects import Effect, EffectState
 from assent.ledger.journals import Journal
 from assent.ledger.ports import Record
 from assent.operations.models import COMPLETION, FAULT
-from assent.operations.runs.entries import Compacted, Ended, Heard, Started
+from assent.operations.runs.entries import FLAGS, Compacted, Ended, Heard, Started
 from assent.operations.runs.telling import told
 from assent.operations.timelines import intent_of, outcome_of, reason_of
-from assent.primitives.errors import InvariantBroken
+from assent.primitives.errors import InvariantBroken, Refused
 from assent.reasoning.failures import FailureKind, Fault
 from assent.reasoning.interpretation import CALLS_MAX
 from assent.reasoning.messages import BrokenCall, Completion, ToolCall, Usage
@@ -191,10 +191,12 @@ def tell_story(
     """Fold the record of a run.
 
     Raises:
+        Refused: `run_newer`: a newer release began it, and what it does is not known here.
         InvariantBroken: `run_broken`: the record is not one of a run.
     """
     if not entries or entries[0].type != "run.started":
         raise InvariantBroken("run_broken", f"the journal of `{journal.id}` does not begin with its start")
+    _must_be_known(journal, entries[0])
     story = Story(journal=journal, begun=_payload(entries[0], Started))
     later = [(record.seq, record) for record in entries[1:]]
     for effect, history in sorted(effects, key=lambda pair: pair[0].first_seq):
@@ -204,6 +206,20 @@ def tell_story(
     for _, record in later:
         story.note_entry(record)
     return story
+
+
+def unknown_flags(started: Record) -> list[str]:
+    """The behaviours that a run was begun with and that this release does not have."""
+    return [flag for flag in started.body["flags"] if flag not in FLAGS]
+
+
+def _must_be_known(journal: Journal, started: Record) -> None:
+    unknown = unknown_flags(started)
+    if unknown:
+        raise Refused(
+            "run_newer", f"run `{journal.id}` was begun by a newer release (it does {', '.join(unknown)[:200]})",
+            hint="go on with that release; nothing was changed",
+        )  # fmt: skip
 
 
 def waits_for(record: Record) -> str:
