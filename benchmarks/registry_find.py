@@ -24,7 +24,8 @@ from assent.ledger.commands import TakeLease
 from assent.primitives.ids import NodeId, TenantId
 from assent.primitives.leases import SYSTEM, Fence
 from assent.registry.adapters.memory import MemoryRegistry
-from assent.registry.agents import BATCH_MAX, Entry, Field, Query, Schema, fits
+from assent.registry.agents import BATCH_MAX, Entry, Query, Schema, fits
+from assent.registry.fields import Field
 from assent.testing.ledgers import LedgerFolder
 from benchmarks.reporting import arguments, result, scratch
 

@@ -13,7 +13,9 @@ from assent.ledger.adapters.sqlite_agents import SqliteRegistry
 from assent.ledger.commands import RenewLease, TakeLease
 from assent.primitives.leases import SYSTEM, Fence
 from assent.reasoning.agents import AgentDefinition
-from assent.registry.agents import Query
+from assent.registry.adapters.memory import MemoryRegistry
+from assent.registry.agents import Entry, Query
+from assent.registry.fields import TEXT_BYTES_MAX
 from assent.testing.clocks import SetClock
 from assent.testing.conformance.registries import ACME, GLOBEX, MINE, OTHER
 from assent.testing.ledgers import LedgerFolder
@@ -67,6 +69,29 @@ def test_agent_is_enlisted_here_when_another_node_was_quicker_with_one_of_the_ba
             assert found == [("own", OTHER), ("shared", MINE)]
 
     asyncio.run(scene())
+
+
+def test_agent_is_told_of_by_what_it_is_and_no_length_or_letter_keeps_it_away() -> None:
+    agent = AgentDefinition(
+        name="writer", models=("play:it", "other:x"), description="writes\0 " + "é" * 2_000,
+        tools=("read", "read", "x" * 2_000), delegates=("helper",), capabilities=("write",),
+        mandate=("files.write path=reports/*",),
+    )  # fmt: skip
+    registry = MemoryRegistry(schema=AGENT_SCHEMA, holds=lambda _: True)
+
+    async def scene() -> list[Entry]:
+        await Enlisting(registry, (agent,), tenants=(ACME,), fence=MINE).enlist()
+        asked = Query(capabilities=("write",), fields={"models": "other:x", "tools": "read", "delegates": "helper"})
+        return await registry.find(ACME, asked)
+
+    (found,) = asyncio.run(scene())
+    description = str(found.fields.pop("description"))
+    assert description.startswith("writes éé")
+    assert len(description.encode()) in range(TEXT_BYTES_MAX - 3, TEXT_BYTES_MAX + 1)
+    assert found.fields == {
+        "models": ("play:it", "other:x"), "tools": ("read",), "delegates": ("helper",),
+        "mandate": ("files.write path=reports/*",),
+    }  # fmt: skip
 
 
 def test_node_takes_its_agent_over_at_a_heartbeat_when_the_node_that_served_it_is_gone(

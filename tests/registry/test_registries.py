@@ -95,20 +95,22 @@ IDS = st.sampled_from(["a", "b", "c", "d"])
 TENANTS = st.sampled_from([ACME, GLOBEX])
 FENCES = st.sampled_from([MINE, OTHER])
 ENTRIES = st.builds(
-    lambda id_, tenant, capabilities, health, floor: entry(
-        id_, *sorted(capabilities), tenant=tenant, health=health, **({} if floor is None else {"floor": floor})
+    lambda id_, tenant, capabilities, health, floor, tools: entry(
+        id_, *sorted(capabilities), tenant=tenant, health=health, tools=tuple(sorted(tools)),
+        **({} if floor is None else {"floor": floor}),
     ),
     IDS, TENANTS, st.sets(st.sampled_from(["read", "write"])), st.sampled_from(Health), st.none() | st.integers(0, 2),
+    st.sets(st.sampled_from(["a", "b"])),
 )  # fmt: skip
 
 
 QUERIES = st.builds(
-    lambda capabilities, health, floor, after, limit: Query(
+    lambda capabilities, health, floor, tools, after, limit: Query(
         capabilities=tuple(sorted(capabilities)), health=health, after=after, limit=limit,
-        fields={} if floor is None else {"floor": floor},
+        fields={**({} if floor is None else {"floor": floor}), **({} if tools is None else {"tools": tools})},
     ),
     st.sets(st.sampled_from(["read", "write"])), st.none() | st.sampled_from(Health), st.none() | st.integers(0, 2),
-    st.just("") | IDS, st.integers(1, 5),
+    st.none() | st.sampled_from(["a", ("b",), ("a", "b")]), st.just("") | IDS, st.integers(1, 5),
 )  # fmt: skip
 
 

@@ -12,11 +12,21 @@ from assent.primitives.errors import Conflict
 from assent.primitives.ids import TenantId
 from assent.primitives.leases import Fence
 from assent.reasoning.agents import AgentDefinition
-from assent.registry.agents import BATCH_MAX, Entry, Field, Schema
+from assent.registry.agents import BATCH_MAX, Entry, Schema
+from assent.registry.fields import TEXTS_MAX, Field, Value, cut_text, text_fault
 from assent.registry.ports import Registry
 
-AGENT_SCHEMA = Schema((Field(name="description"),))
-TEXT_CHARACTERS_MAX = 60
+AGENT_SCHEMA = Schema(
+    (
+        Field(name="description"),
+        Field(name="models", kind="texts", indexed=True),
+        Field(name="tools", kind="texts", indexed=True),
+        Field(name="delegates", kind="texts", indexed=True),
+        Field(name="mandate", kind="texts"),
+    )
+)
+"""What is told of a node's own agents: what they are, which models answer for them in which order, what they can use,
+whom they hand work to, and what they are for."""
 SWEEPS_MAX = 20
 """How many batches of what the dead left are taken out at one heartbeat and tenant: the next one goes on."""
 
@@ -74,7 +84,14 @@ def _batches(entries: list[Entry]) -> Iterator[list[Entry]]:
 
 
 def _entry(agent: AgentDefinition, *, tenant: TenantId, fence: Fence) -> Entry:
+    lists = {"models": agent.models, "tools": agent.tools, "delegates": agent.delegates, "mandate": agent.mandate}
+    fields: dict[str, Value] = {name: _short(texts) for name, texts in lists.items()}
     return Entry(
         tenant=tenant, id=agent.name, owner=fence, capabilities=agent.capabilities,
-        fields={"description": agent.description[:TEXT_CHARACTERS_MAX]},
+        fields={**fields, "description": cut_text(agent.description)},
     )  # fmt: skip
+
+
+def _short(texts: Sequence[str]) -> tuple[str, ...]:
+    """As many as a field holds, each once. One that is too long is left out: half of a name is another name."""
+    return tuple(dict.fromkeys(one for one in texts if not text_fault(one)))[:TEXTS_MAX]

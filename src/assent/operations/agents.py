@@ -7,7 +7,8 @@ import msgspec
 from assent.ledger.ports import LedgerStore
 from assent.primitives.ids import NodeId, TenantId
 from assent.primitives.leases import Fence
-from assent.registry.agents import Health, Query, Value
+from assent.registry.agents import Health, Query
+from assent.registry.fields import Value
 from assent.registry.ports import Registry
 
 SERVED_MAX = 1_000

@@ -7,30 +7,24 @@ nobody has to clear it away for that.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Literal, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from assent.primitives.errors import Conflict, Malformed
 from assent.primitives.ids import TenantId
 from assent.primitives.leases import Fence
+from assent.registry.fields import Field, Value, asked_fault, exact, field_faults, field_keys, text_fault, value_fits
 
 CAPABILITIES_MAX = 32
-FIELDS_MAX = 32
-TEXT_BYTES_MAX = 256
 FOUND_MAX = 10_000
 BATCH_MAX = 1_000
 REVISIONS_KEPT = 100_000
 """For how many changes of a tenant what is gone is told of as gone."""
-INTEGER_MAX = 2**63 - 1
+KEYS_ASKED_MAX = 64
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,126}[a-z0-9])?\Z")
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-
-Value: TypeAlias = str | int | bool
-Kind: TypeAlias = Literal["text", "integer", "boolean"]
-_TYPES: dict[Kind, type] = {"text": str, "integer": int, "boolean": bool}
 
 
 class Health(StrEnum):
@@ -39,15 +33,6 @@ class Health(StrEnum):
     HEALTHY = "healthy"
     DEGRADED = "degraded"
     UNHEALTHY = "unhealthy"
-
-
-class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A declared field of entries. What is `indexed` can be asked for."""
-
-    name: str
-    kind: Kind = "text"
-    required: bool = False
-    indexed: bool = False
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,67 +72,50 @@ class Schema:
     def __init__(self, fields: tuple[Field, ...] = ()) -> None:
         self.fields = {field.name: field for field in fields}
         self.indexed = frozenset(field.name for field in fields if field.indexed)
+        self._has_numbers = any(field.kind == "number" for field in fields)
 
     def check(self, entry: Entry) -> Entry:
-        """Return the entry when nothing is wrong with it.
+        """Return the entry when nothing is wrong with it, with every number as the float it is.
 
         Raises:
             Malformed: `entry_malformed`, with everything that is wrong.
         """
-        faults = [*self._faults(entry)]
+        named = _NAME.match(entry.id)
+        faults = [] if named else ["the id holds something else than lower-case letters, digits and `._-`"]
+        faults += capability_faults(entry.capabilities) + field_faults(entry.fields, self.fields)
         if faults:
             raise Malformed("entry_malformed", f"the entry `{entry.id[:80]!a}` is not well-formed: {'; '.join(faults)}")
-        return entry
+        return replace(entry, fields=exact(entry.fields, self.fields)) if self._has_numbers else entry
 
     def check_query(self, query: Query) -> Query:
-        """Return the query when it can be answered through indexes.
+        """Return the query when it can be answered through indexes, with every number as the float it is.
 
         Raises:
-            Malformed: `query_malformed`: it asks for a field without an index, for what no entry can have, or for more
-                than `FOUND_MAX` entries.
+            Malformed: `query_malformed`: it asks for a field without an index, for what no entry can have, by more than
+                `KEYS_ASKED_MAX` things, or for more than `FOUND_MAX` entries.
         """
-        if len(query.capabilities) > CAPABILITIES_MAX or len(query.fields) > FIELDS_MAX:
-            raise Malformed(
-                "query_malformed",
-                f"at most {CAPABILITIES_MAX} capabilities and {FIELDS_MAX} fields are asked for at once",
-            )
-        texts = [query.after, *query.capabilities, *(one for one in query.fields.values() if isinstance(one, str))]
-        if any(_text_fault(text) for text in texts):
+        for name, value in query.fields.items():
+            if name not in self.indexed:
+                known = ", ".join(sorted(self.indexed)) or "none"
+                raise Malformed("query_malformed", f"`{name[:80]!a}` has no index; there are: {known}")
+            if fault := asked_fault(value, self.fields[name]):
+                raise Malformed("query_malformed", f"`{name}` {fault}")
+        if any(map(text_fault, (query.after, *query.capabilities, *_texts(query.fields)))):
             raise Malformed("query_malformed", "what is asked for is no text that an entry can have")
-        unknown = [name for name in query.fields if name not in self.indexed]
-        if unknown:
-            known = ", ".join(sorted(self.indexed)) or "none"
-            raise Malformed("query_malformed", f"`{unknown[0][:80]!a}` has no index; there are: {known}")
+        if len(query_keys(query)) > KEYS_ASKED_MAX:
+            raise Malformed("query_malformed", f"at most {KEYS_ASKED_MAX} things are asked for at once")
         if not 0 < query.limit <= FOUND_MAX:
             raise Malformed("query_malformed", f"`limit` is 1 to {FOUND_MAX}")
-        return query
+        return replace(query, fields=exact(query.fields, self.fields)) if query.fields else query
 
     def keys(self, entry: Entry) -> list[str]:
         """What the entry is found by."""
         found = [capability_key(one) for one in entry.capabilities]
         found.append(health_key(entry.health))
-        return found + [field_key(name, value) for name, value in entry.fields.items() if name in self.indexed]
-
-    def _faults(self, entry: Entry) -> list[str]:
-        faults = (
-            [] if _NAME.match(entry.id) else ["the id holds something else than lower-case letters, digits and `._-`"]
-        )
-        faults += capability_faults(entry.capabilities)
-        if len(entry.fields) > FIELDS_MAX:
-            faults.append(f"it has more than {FIELDS_MAX} fields")
         for name, value in entry.fields.items():
-            declared = self.fields.get(name)
-            if declared is None:
-                faults.append(f"`{name[:80]!a}` is not declared")
-            elif type(value) is not _TYPES[declared.kind]:
-                faults.append(f"`{name}` must be of kind {declared.kind}")
-            elif isinstance(value, str) and (fault := _text_fault(value)):
-                faults.append(f"`{name}` {fault}")
-            elif isinstance(value, int) and not -INTEGER_MAX <= value <= INTEGER_MAX:
-                faults.append(f"`{name}` is beyond {INTEGER_MAX}")
-        return faults + [
-            f"`{name}` is missing" for name, one in self.fields.items() if one.required and name not in entry.fields
-        ]
+            if name in self.indexed:
+                found += field_keys(name, value)
+        return found
 
 
 def capability_faults(capabilities: Sequence[str]) -> list[str]:
@@ -170,16 +138,11 @@ def health_key(health: Health) -> str:
     return f"h:{health.value}"
 
 
-def field_key(name: str, value: Value) -> str:
-    """What entries with a value in an indexed field are found by. `1`, `true` and `"1"` differ."""
-    return f"f:{name}:{type(value).__name__}:{value}"
-
-
 def query_keys(query: Query) -> list[str]:
     """Everything an entry must be found by to be an answer."""
     keys = [capability_key(one) for one in query.capabilities]
     keys += [health_key(query.health)] if query.health is not None else []
-    return keys + [field_key(name, value) for name, value in sorted(query.fields.items())]
+    return keys + [key for name in sorted(query.fields) for key in field_keys(name, query.fields[name])]
 
 
 def fits(entry: Entry, query: Query) -> bool:
@@ -187,7 +150,7 @@ def fits(entry: Entry, query: Query) -> bool:
     return (
         (query.health is None or entry.health is query.health)
         and all(one in entry.capabilities for one in query.capabilities)
-        and all(_same(entry.fields.get(name), value) for name, value in query.fields.items())
+        and all(value_fits(entry.fields.get(name), value) for name, value in query.fields.items())
     )
 
 
@@ -217,12 +180,7 @@ def check_seen(after: int, *, floor: int, revision: int) -> None:
         )
 
 
-def _text_fault(text: str) -> str:
-    """What is wrong with a text, or nothing. Not every store finds what holds a NUL or half of a surrogate pair."""
-    if len(text.encode(errors="replace")) > TEXT_BYTES_MAX:
-        return f"has more than {TEXT_BYTES_MAX} bytes"
-    return "holds a NUL or half of a surrogate pair" if _UNSTORABLE.search(text) else ""
-
-
-def _same(one: Value | None, other: Value) -> bool:
-    return type(one) is type(other) and one == other
+def _texts(fields: Mapping[str, Value]) -> Iterator[str]:
+    for value in fields.values():
+        if isinstance(value, str | tuple):
+            yield from value if isinstance(value, tuple) else (value,)

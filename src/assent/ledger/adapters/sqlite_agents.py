@@ -66,7 +66,8 @@ class SqliteRegistry:
 
     async def put(self, entries: Sequence[Entry], *, fence: Fence) -> int:
         check_batch(entries)
-        written = tuple((self._schema.check(one), tuple(self._schema.keys(one))) for one in entries)
+        checked = [self._schema.check(one) for one in entries]
+        written = tuple((one, tuple(self._schema.keys(one))) for one in checked)
         command = PutAgents(tenant=entries[0].tenant, entries=written, fence=fence, kept=self._kept)
         revision: int = await self._store.apply(command)
         self._bell.ring(command.tenant)

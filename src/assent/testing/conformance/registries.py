@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from assent.primitives.errors import Conflict, Malformed, Unavailable
 from assent.primitives.ids import NodeId, TenantId
 from assent.primitives.leases import Fence
-from assent.registry.agents import Entry, Field, Health, Query, Schema, Value
+from assent.registry.agents import KEYS_ASKED_MAX, Entry, Health, Query, Schema
+from assent.registry.fields import TEXTS_MAX, Field, Value
 from assent.registry.ports import Registry
 
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")
@@ -28,7 +29,10 @@ SCHEMA = Schema(
         Field(name="team", required=True, indexed=True),
         Field(name="floor", kind="integer", indexed=True),
         Field(name="on_call", kind="boolean", indexed=True),
+        Field(name="load", kind="number", indexed=True),
+        Field(name="tools", kind="texts", indexed=True),
         Field(name="note"),
+        Field(name="notes", kind="texts"),
     )
 )
 
@@ -86,6 +90,29 @@ class RegistryConformance:
         assert ids(capabilities=("read",), health=Health.HEALTHY, fields={"team": "a"}) == ["one", "two"]
         assert run(registry.get(ACME, "one")).capabilities == ("read", "write")
         assert run(registry.get(ACME, "three")) is None
+
+    def test_numbers_are_found_by_what_they_are_and_texts_by_each(self, world: RegistryWorld) -> None:
+        registry, _, run, *_ = world
+        entries = [
+            entry("one", load=2, tools=("read", "write"), notes=("x",)),
+            entry("two", load=0.5, tools=("read",)),
+            entry("three", load=-0.0, tools=()),
+        ]
+        run(registry.put(entries, fence=MINE))
+
+        def ids(**fields: Value) -> list[str]:
+            return [one.id for one in run(registry.find(ACME, Query(fields=fields)))]
+
+        assert (ids(load=2), ids(load=2.0), ids(load=0.5), ids(load=0)) == (["one"], ["one"], ["two"], ["three"])
+        assert ids(load=True) == ids(load="2") == ids(load=float("nan")) == []
+        assert (ids(tools="read"), ids(tools=("read", "write"))) == (["one", "two"], ["one"])
+        assert ids(tools=("read",), load=0.5) == ["two"]
+        assert ids(tools="rea") == ids(tools=("read", "bash")) == []
+        assert run(registry.get(ACME, "one")).fields == {
+            "team": "a", "load": 2.0, "tools": ("read", "write"), "notes": ("x",)
+        }  # fmt: skip
+        run(registry.put([entry("one", load=1.0, tools=("write",))], fence=MINE))
+        assert (ids(tools="read"), ids(tools="write"), ids(load=2)) == (["two"], ["one"], [])
 
     def test_pages_follow_each_other_without_a_gap(self, world: RegistryWorld) -> None:
         registry, _, run, *_ = world
@@ -276,6 +303,13 @@ class RegistryConformance:
             [entry("one"), entry("two", floor=2**70)],
             [entry("one"), entry("two", note="\ud800")],
             [entry("one"), entry("two", team="a\0b")],
+            [entry("one"), entry("two", load=float("inf"))],
+            [entry("one"), entry("two", load=2**53 + 1)],
+            [entry("one"), entry("two", load=True)],
+            [entry("one"), entry("two", tools="read")],
+            [entry("one"), entry("two", tools=("read", "read"))],
+            [entry("one"), entry("two", tools=("a\0b",))],
+            [entry("one"), entry("two", tools=tuple(f"t{n}" for n in range(TEXTS_MAX + 1)))],
             [],
         ]
         for entries in wrong:
@@ -291,6 +325,9 @@ class RegistryConformance:
         for query in (
             Query(fields={"note": "x"}), Query(fields={"unheard": 1}), Query(limit=0), Query(limit=10**6),
             Query(capabilities=tuple(f"c{n}" for n in range(3_000))), Query(after="\ud800"),
+            Query(fields={"tools": ()}), Query(fields={"team": ("a",)}), Query(fields={"floor": 10**5_000}),
+            Query(fields={"notes": "x"}),
+            Query(fields={"tools": tuple(f"t{n}" for n in range(KEYS_ASKED_MAX + 1))}),
         ):  # fmt: skip
             with pytest.raises(Malformed):
                 run(registry.find(ACME, query))
