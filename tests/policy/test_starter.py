@@ -68,13 +68,20 @@ def targets(operation: str) -> tuple[str, ...]:
     if operation == "jsonrpc.run":
         return SHELL_TARGETS
     named = {"files": FILE_TARGETS, "shell": SHELL_TARGETS, "python": ("1 + 1",), "wasm": FILE_TARGETS}
-    named |= {"terminal": SHELL_TARGETS, "model": ("some",), "assistant": ("this",), "memory": ("notes/*.md",)}
+    named |= {
+        "terminal": SHELL_TARGETS,
+        "model": ("some",),
+        "assistant": ("this",),
+        "memory": ("notes/*.md",),
+        "agents": ("write",),
+    }
     return named.get(operation.partition(".")[0], HTTP_TARGETS)
 
 
 def assistant_arguments(operation: str, target: str) -> dict[str, Any]:
     given: dict[str, Any] = {"question": target, "text": target, "agent": "other", "task": target, "limit": 5}
     given |= {"items": [{"text": target}], "query": "tea", "sources": [target]}
+    given |= {"capabilities": [target], "tools": [target], "delegates": [target]}
     given |= {"name": target[:64], "file": target, "sha256": "sha256:" + "0" * 64}
     return {argument.name: given[argument.name] for argument in CONTRACTS[operation].arguments}
 
@@ -92,7 +99,7 @@ def arguments(operation: str, target: str) -> dict[str, Any]:  # noqa: C901 (a t
         return {"source": target}
     if operation.startswith("model."):
         return {"model": target, "pieces": []}
-    if operation.startswith(("assistant.", "memory.")):
+    if operation.startswith(("agents.", "assistant.", "memory.")):
         return assistant_arguments(operation, target)
     if operation in ("http.listen", "http.talk"):
         target = target.replace("http", "ws", 1)
@@ -133,6 +140,7 @@ def second_opinion(operation: str, wish: Call, *, approved: bool) -> tuple[str, 
         "models": connector == "model",
         "assistant": connector == "assistant",
         "memory": connector == "memory",
+        "agents": connector == "agents",
         "http-read": http and reads,
         "http-publish": http and not reads,
         "files-delete-reviewed": deletes,

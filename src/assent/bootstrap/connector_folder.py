@@ -21,7 +21,12 @@ from assent.primitives.errors import Malformed, NotFound, Unavailable
 
 FILES = "*.json"
 CONNECTORS_MAX = 64
-BUILTIN_NAMES = frozenset(operation.contract.connector for operation in BUILTIN) | {"assistant", "memory", "model"}
+BUILTIN_NAMES = frozenset(operation.contract.connector for operation in BUILTIN) | {
+    "agents",
+    "assistant",
+    "memory",
+    "model",
+}
 
 
 class ConnectorFolder:

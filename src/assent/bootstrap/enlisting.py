@@ -6,13 +6,16 @@ so every other looks at each heartbeat: it takes over what it serves too, and ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from assent.execution.functions import Callee
+from assent.operations.finding import AGENTS_FIND, told_agents
 from assent.primitives.errors import Conflict
 from assent.primitives.ids import TenantId
 from assent.primitives.leases import Fence
 from assent.reasoning.agents import AgentDefinition
-from assent.registry.agents import BATCH_MAX, Entry, Schema
+from assent.registry.agents import BATCH_MAX, Entry, Query, Schema
 from assent.registry.fields import TEXTS_MAX, Field, Value, cut_text, text_fault
 from assent.registry.ports import Registry
 
@@ -73,6 +76,17 @@ class Enlisting:
             if len(batch) > 1:
                 for entry in batch:
                     await self._put([entry])
+
+
+def callees(registry: Registry) -> Mapping[str, Callee]:
+    """What the function lane calls for `agents.find`."""
+
+    async def find(said: dict[str, Any]) -> list[dict[str, Any]]:
+        fields: dict[str, Value] = {"tools": tuple(said["tools"])} if said["tools"] else {}
+        query = Query(capabilities=tuple(said["capabilities"]), fields=fields, limit=said["limit"])
+        return told_agents(await registry.find(said["tenant"], query), delegates=frozenset(said["delegates"]))
+
+    return {AGENTS_FIND.contract.name: Callee(definition=AGENTS_FIND.definition, call=find)}
 
 
 def _batches(entries: list[Entry]) -> Iterator[list[Entry]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from assent.bootstrap import enlisting as enlisted
 from assent.bootstrap import remembering
 from assent.bootstrap.anchors import AnchorFile
 from assent.bootstrap.beyond import guests_of, targets_beyond
@@ -27,6 +28,7 @@ from assent.bootstrap.settings_web import WebSettings
 from assent.bootstrap.surroundings import Surroundings
 from assent.bootstrap.system import SystemClock, SystemEntropy
 from assent.execution.carry import Executor
+from assent.execution.functions import Callee
 from assent.execution.grants import GrantGate
 from assent.execution.ports import Lane, Secrets, Target
 from assent.execution.seals import SealKey
@@ -168,14 +170,18 @@ async def open_node(
         redactor = Redactor()
         secrets = revealed(blueprint.offered, redactor)
         surroundings = Surroundings(blueprint.workspace, blueprint.skills)
-        targets = _targets(blueprint, surroundings, lanes, store=store, clock=clock, entropy=entropy, secrets=secrets)
+        registry = SqliteRegistry(store, schema=AGENT_SCHEMA)
+        targets = _targets(
+            blueprint, {**surroundings.callees, **enlisted.callees(registry)}, lanes, store=store, clock=clock,
+            entropy=entropy, secrets=secrets,
+        )  # fmt: skip
         executor = Executor(targets=targets, gate=GrantGate(seal), clock=clock)
         verifier = SqliteVerifier(data / DATABASE_NAME, key=identity.signer.key.encode(), clock=clock)
         node = _wire(
             blueprint, store=store, surroundings=surroundings, executor=executor,
             targets=Targets(targets=targets, clock=clock), operations=catalogue(blueprint.offered), mint=Mint(seal),
             fence=fence, ids=ids, clock=clock, entropy=entropy, liveness=liveness, anchors=anchors,
-            redactor=redactor, verifier=verifier,
+            redactor=redactor, verifier=verifier, registry=registry,
         )  # fmt: skip
         enlisting = Enlisting(node.registry, blueprint.agents, tenants=blueprint.tenants, fence=fence)
         await _take_in(node, store, blueprint, enlisting)
@@ -219,6 +225,7 @@ def _wire(
     anchors: AnchorFile,
     redactor: Redactor,
     verifier: SqliteVerifier,
+    registry: Registry,
 ) -> Node:
     policies = _policies(store, operations, blueprint.known)
     place, agents = Place(workspace=str(blueprint.workspace)), {one.name: one for one in blueprint.agents}
@@ -237,7 +244,6 @@ def _wire(
         fence=fence, ids=ids, clock=clock, entropy=entropy, spellings=spellings_here(),
         surroundings=surroundings, redact=redactor.text,
     )  # fmt: skip
-    registry = SqliteRegistry(store, schema=AGENT_SCHEMA)
     return Node(
         id=fence.node,
         gate=gate,
@@ -274,7 +280,7 @@ async def _take_in(node: Node, store: SqliteLedger, blueprint: Blueprint, enlist
 
 def _targets(
     blueprint: Blueprint,
-    surroundings: Surroundings,
+    callees: Mapping[str, Callee],
     lanes: Mapping[type, Lane] | None,
     *,
     store: SqliteLedger,
@@ -284,7 +290,7 @@ def _targets(
 ) -> list[Target]:
     data = blueprint.data
     memory = DeclaredNotes(WorkspaceNotes(blueprint.workspace), tenants=blueprint.tenants)
-    callees = {**surroundings.callees, **remembering.callees(memory, clock)}
+    callees = {**callees, **remembering.callees(memory, clock)}
     own = own_targets(
         clock, entropy, data, lanes, blueprint.functions, web=blueprint.web, callees=callees, secrets=secrets
     )

@@ -13,6 +13,7 @@ from assent.ledger.connectors.programs import PROGRAM_FOLDERS
 from assent.ledger.connectors.searches import SEARCH, FilesSearch
 from assent.ledger.operations import Operation
 from assent.operations.assistant import ASSISTANT
+from assent.operations.finding import AGENTS_FIND
 from assent.operations.functions import offered
 from assent.operations.remembering import MEMORY_SEARCH
 from assent.operations.skills import SKILL
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from assent.bootstrap.connector_folder import ConnectorFolder
     from assent.bootstrap.settings_agents import ModelSettings
 
-_ASSISTANT: tuple[Operation, ...] = (*(one.operation for one in offered(ASSISTANT)), SKILL, MEMORY_SEARCH)
+_ASSISTANT: tuple[Operation, ...] = (*(one.operation for one in offered(ASSISTANT)), SKILL, MEMORY_SEARCH, AGENTS_FIND)
 
 _AS_IT_IS = SearchSettings()
 _SYSTEM_PATH = ":".join(sorted(PROGRAM_FOLDERS))

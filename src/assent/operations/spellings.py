@@ -17,6 +17,7 @@ from assent.ledger.connectors.http import URL_BYTES_MAX
 from assent.ledger.connectors.paths import PATH_BYTES_MAX
 from assent.ledger.connectors.python import NAME_BYTES_MAX, SOURCE_BYTES_MAX
 from assent.ledger.contracts import Argument, fit_arguments
+from assent.operations import finding
 from assent.operations.remembering import LIMIT, QUERY
 from assent.primitives.errors import InvariantBroken, Malformed
 from assent.reasoning.skills import NAME_CHARACTERS_MAX
@@ -65,6 +66,12 @@ def _command(shell: str) -> Into:
 def _recall(said: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Where is looked is what the agent declares."""
     return {"query": said["query"], "sources": [*given.get("sources", ())], **_kept(said, limit="limit")}
+
+
+def _find(said: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Whom the agent may hand work to is what it declares."""
+    asked = _kept(said, capabilities="capabilities", tools="tools", limit="limit")
+    return {**asked, "delegates": [*given.get("delegates", ())]}
 
 
 def _skill(said: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,6 +151,12 @@ SPELLINGS: Mapping[str, Spelling] = MappingProxyType(
             summary="look something up in what is remembered: pieces of notes, where they stand, how old they are",
             arguments=(QUERY, LIMIT),
             into=_recall,
+        ),
+        "agents-1": Spelling(
+            tool="find_agents",
+            summary="find other agents by what they can do: what each is, how it is, whether work can be handed to it",
+            arguments=(finding.CAPABILITIES, finding.TOOLS, finding.LIMIT),
+            into=_find,
         ),
         "skill-1": Spelling(
             tool="skill",

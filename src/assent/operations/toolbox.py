@@ -32,12 +32,20 @@ BOX: Mapping[str, str] = MappingProxyType(
         "ask_user": "assistant.ask",
         "message": "assistant.message",
         "delegate": "assistant.delegate",
+        "find_agents": "agents.find",
         "skill": "assistant.skill",
         "memory_search": "memory.search",
     }
 )
 SPELLED: Mapping[str, str] = MappingProxyType(
-    {"bash": "bash-1", "python": "python-1", "web_fetch": "web-1", "skill": "skill-1", "memory_search": "memory-1"}
+    {
+        "bash": "bash-1",
+        "python": "python-1",
+        "web_fetch": "web-1",
+        "skill": "skill-1",
+        "memory_search": "memory-1",
+        "find_agents": "agents-1",
+    }
 )
 """How tools in the box are spelled, where they have a spelling of their own."""
 _NONE: Mapping[str, dict[str, Any]] = MappingProxyType({})

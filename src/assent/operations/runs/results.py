@@ -124,6 +124,24 @@ def _remembered(_: Mapping[str, Any], value: dict[str, Any]) -> str:
     return "\n\n".join(told) or "[nothing is remembered about it]"
 
 
+def _agents(_: Mapping[str, Any], value: dict[str, Any]) -> str:
+    """A line for each: what it is, what it can do, and whether work can be handed to it."""
+    told = [
+        "; ".join(
+            part
+            for part in (
+                f"`{one['name']}`: {one['description']}".rstrip(": "),
+                f"can: {', '.join(one['capabilities'])}" if one["capabilities"] else "",
+                f"it is {one['health']}",
+                "you may hand work to it" if one["delegate"] else "you may not hand work to it",
+            )
+            if part
+        )
+        for one in value["result"]
+    ]
+    return "\n".join(told) or "[there is no such agent now]"
+
+
 def _day(at_ms: int) -> str:
     """The day in UTC, by the civil calendar's own arithmetic: nothing here may ask a clock."""
     days = at_ms // 86_400_000 + 719_468
@@ -180,5 +198,6 @@ _TELLERS: Mapping[str, Told] = MappingProxyType(
         "files.search": _found,
         "http.search": _hits,
         "memory.search": _remembered,
+        "agents.find": _agents,
     }
 )

@@ -336,6 +336,7 @@ class Runs:
         given: dict[str, dict[str, Any]] = {
             "skill": {"skills": {one.name: str(one.digest) for one in around.skills}},
             "memory_search": {"sources": [*agent.memory]},
+            "find_agents": {"delegates": [*agent.delegates]},
         }
         more = ["skill"] * bool(around.skills) + ["memory_search"] * bool(agent.memory)
         return offers_of([*agent.tools, *more], self._contracts, spellings=self._spellings, given=given)
