@@ -6,6 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from assent.bootstrap import enlisting
 from assent.bootstrap import node as nodes
 from assent.bootstrap.enlisting import AGENT_SCHEMA, Enlisting
 from assent.bootstrap.node import LEASE_TTL_MS, Blueprint, open_node
@@ -118,3 +119,21 @@ def test_node_takes_its_agent_over_at_a_heartbeat_when_the_node_that_served_it_i
                         pass
 
     asyncio.run(scene())
+
+
+def test_sweep_stops_after_its_batches_and_goes_on_at_the_next_heartbeat(monkeypatch) -> None:
+    monkeypatch.setattr(enlisting, "SWEPT_MAX", 2)
+    monkeypatch.setattr(enlisting, "SWEEPS_MAX", 2)
+    held = {MINE, OTHER}
+    registry = MemoryRegistry(schema=AGENT_SCHEMA, holds=held.__contains__)
+
+    async def scene() -> list[int]:
+        agents = [AgentDefinition(name=f"a{n}", models=()) for n in range(7)]
+        await Enlisting(registry, agents, tenants=(ACME, GLOBEX), fence=OTHER).enlist()
+        sweeping = Enlisting(registry, (), tenants=(ACME,), fence=MINE)
+        swept = [await sweeping.sweep()]
+        held.discard(OTHER)
+        return swept + [await sweeping.sweep() for _ in range(3)]
+
+    assert asyncio.run(scene()) == [0, 4, 3, 0]
+    assert asyncio.run(registry.revision(GLOBEX)) == 7, "that tenant is not this node's"

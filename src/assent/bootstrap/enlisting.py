@@ -30,8 +30,10 @@ AGENT_SCHEMA = Schema(
 )
 """What is told of a node's own agents: what they are, which models answer for them in which order, what they can use,
 whom they hand work to, and what they are for."""
-SWEEPS_MAX = 20
-"""How many batches of what the dead left are taken out at one heartbeat and tenant: the next one goes on."""
+SWEPT_MAX = 250
+SWEEPS_MAX = 40
+"""How many batches of what the dead left are taken out at one heartbeat and tenant, and of how many entries: a batch is
+one commit, for which others wait some 20 ms, and the next heartbeat goes on."""
 
 
 class Enlisting:
@@ -63,9 +65,9 @@ class Enlisting:
     async def _sweep(self, tenant: TenantId) -> int:
         swept = 0
         for _ in range(SWEEPS_MAX):
-            found = await self._registry.sweep(tenant, limit=BATCH_MAX, fence=self._fence)
+            found = await self._registry.sweep(tenant, limit=SWEPT_MAX, fence=self._fence)
             swept += found
-            if found < BATCH_MAX:
+            if found < SWEPT_MAX:
                 break
         return swept
 
