@@ -59,6 +59,8 @@ SHARED_FIELDS: dict[str, tuple[str, ...]] = {
     "session.reset": (*_NOTED, "messages", "payload"),
     "session.compacted": (*_NOTED, "messages", "payload"),
     "request.made": _NOTED,
+    "halt.begun": (*_NOTED, "payload"),
+    "halt.lifted": (*_NOTED, "payload"),
     "effect.accepted": (
         *_MOVED,
         "code",

@@ -26,7 +26,7 @@ ROOTS = {
 # Functions that make an error or an ending out of a code they are given, and which of their arguments is the code.
 _BUILDERS = {"malformed": 0, "_refuse": 0}
 _ENDINGS = {"failed": 0, "broken": 0, "lost": 0, "_without_lane": 2, "_End": 1}
-_DECISIONS = {"_denied": 0}
+_DECISIONS = {"_denied": 0, "denied": 0}
 _FAULTS = {"_fault": 1}
 _CODE = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*\Z")
 # Codes that are put together: of what kind, by their ending.
@@ -70,7 +70,7 @@ def collect(source: Path = SOURCE) -> Codes:
         if module.startswith("ledger/connectors/families/") or module == "ledger/operations.py":
             # What an operation reads into an answer that arrived well.
             outcomes |= {*_keyword(c for c in calls if _name(c) == "replace"), *_at(calls, {"_judged": 1})}
-        if module in {"policy/engine.py", "operations/gate.py"}:
+        if module in {"policy/engine.py", "operations/gate.py", "operations/refusals.py"}:
             decisions |= {*_at(calls, _DECISIONS), *_keyword(calls)}
         if module.startswith("policy/"):
             faults |= {*_at(calls, _FAULTS), *_keyword(c for c in calls if _name(c) == "Fault")}

@@ -17,6 +17,7 @@ from assent.ledger.commands import ActivatePolicy, ExpireReviews, FenceOut, Open
 from assent.ledger.connectors import BUILTIN
 from assent.ledger.decisions import Verdict
 from assent.ledger.effects import Move
+from assent.ledger.halts import HALTED, LIFTED, halt_note
 from assent.ledger.journals import Journal, Note
 from assent.ledger.ports import LedgerStore
 from assent.operations.runs import entries
@@ -170,6 +171,8 @@ async def _keep_journals(store: LedgerStore) -> None:
     session = await write(entries.reset(session, by="person:ann", why="asked for", salt=salt))
     await write(entries.shortened(session, exchange, originals="sha256:0", run="run_1", salt=salt))
     await write(entries.requested(None, "run_1", asked="pause", by="person:ann"))
+    halt = await write(halt_note(None, "everything", state=HALTED, by="person:ann", reason="x", salt=salt))
+    await write(halt_note(halt, "everything", state=LIFTED, by="person:ann", reason="x", salt=salt))
 
 
 def _drafts(path: Path) -> set[str]:
@@ -190,8 +193,9 @@ def _notes(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"note", "_on", "_moved"}:
             given = [*node.args, *(k.value for k in node.keywords if k.arg == "type_")]
-            texts = [one.value for one in given if isinstance(one, ast.Constant) and isinstance(one.value, str)]
-            found_types |= {text for text in texts if text.startswith(("run.", "session.", "request."))}
+            inner = [part for one in given for part in ast.walk(one)]
+            texts = [one.value for one in inner if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+            found_types |= {text for text in texts if text.startswith(("run.", "session.", "request.", "halt."))}
     return found_types
 
 

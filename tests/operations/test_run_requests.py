@@ -158,6 +158,26 @@ def test_cancelled_run_takes_what_it_handed_on_and_what_it_asked_for_with_it(tmp
     asyncio.run(body())
 
 
+def test_call_that_was_approved_is_not_carried_out_any_more_when_its_run_is_cancelled(tmp_path: Path) -> None:
+    async def body() -> None:
+        deleter = agent("files.delete")
+        async with house(tmp_path, deleter, lines=[line("", ("files_delete", {"path": "a.txt"})), line("so")]) as node:
+            (tmp_path / "workspace" / "a.txt").write_text("x")
+            seen = await answered(node, "delete it", of=deleter)
+            (about,) = (await node.timelines.inbox(TENANT)).reviews
+            assert about.review is not None
+            await node.reviews.approve(TENANT, ReviewId(about.review.id), by=ANN, reason="it may go")
+            await node.runs.cancel(TENANT, seen.id, by=ANN)
+            with pytest.raises(Conflict):
+                await node.gate.release(TENANT, about.effect.id)
+            explained = await node.timelines.explain(TENANT, about.effect.id)
+            assert (explained.effect.state, explained.effect.code) == ("revoked", "run_cancelled")
+            assert (tmp_path / "workspace" / "a.txt").exists()
+            assert (await node.verification.verify(TENANT)).ok
+
+    asyncio.run(body())
+
+
 def test_question_that_a_person_called_off_says_nothing_about_the_model(tmp_path: Path) -> None:
     async def body() -> None:
         chain = agent(models=("play:it", "second:it"))

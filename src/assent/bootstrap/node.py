@@ -52,6 +52,7 @@ from assent.operations.executions import Executions
 from assent.operations.functions import offered
 from assent.operations.gate import Gate
 from assent.operations.guests import Guests
+from assent.operations.halts import Halts
 from assent.operations.policies import Policies
 from assent.operations.recovery import Recovery
 from assent.operations.reviews import Reviews
@@ -130,6 +131,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     sessions: Sessions
     runs: Runs
     host: Host
+    halts: Halts
     agents: Agents
     registry: Registry
     operations: Mapping[str, Operation]
@@ -251,6 +253,7 @@ def _wire(
         recovery=recovery,
         sessions=sessions,
         runs=runs,
+        halts=Halts(store=store, fence=fence, entropy=entropy),
         host=Host(runs=runs, store=store, tenants=blueprint.tenants, fence=fence, clock=clock),
         agents=Agents(store=store, registry=registry, node=fence.node),
         registry=registry,

@@ -27,7 +27,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Accept(Command, frozen=True, kw_only=True, gc=False):
     """Accept an intent together with its decision: refused, in review, or granted and dispatched at once.
 
-    Holds only while `fence` holds and `decision.policy_revision` is the active one. `contents` are pieces that the
+    Holds only while `fence` holds, `decision.policy_revision` is the active one, and nothing that a dispatched call
+    falls under is halted. `contents` are pieces that the
     intent names by digest. `holds` are taken with a dispatch, all or none; `shortage` is why an accept before this one
     found no room, and this one is refused. Result: `Accepted`, or a `Shortage`, and then nothing was accepted.
     """
@@ -49,7 +50,8 @@ class Accept(Command, frozen=True, kw_only=True, gc=False):
 class Dispatch(Command, frozen=True, kw_only=True, gc=False):
     """Dispatch a granted effect, consuming its approved review, or send an unknown one again (`again`).
 
-    Holds only while the fence holds, the revision is active, and the effect still stands at `last_seq`. `holds` are
+    Holds only while the fence holds, the revision is active, nothing of `scopes` (`halts.scopes_of`) is halted, and the
+    effect still stands at `last_seq`. `holds` are
     taken as an accept takes them; what an unknown effect held stands, and is used again. Result: the new log position,
     or a `Shortage`, and then the effect stays granted and its approval good, and the stop is on record.
     """
@@ -65,6 +67,7 @@ class Dispatch(Command, frozen=True, kw_only=True, gc=False):
     fence: Fence
     placement: Placement | None = None
     holds: tuple[Hold, ...] = ()
+    scopes: tuple[str, ...] = ()
 
 
 class Settle(Command, frozen=True, kw_only=True, gc=False):

@@ -28,10 +28,11 @@ from assent.execution.secrets import Redactor
 from assent.ledger.acceptances import acceptance, accepted_effect
 from assent.ledger.budgets import Hold, Shortage
 from assent.ledger.commands import Accept, Accepted, Dispatch, Withdraw
-from assent.ledger.decisions import Decision, Placement, Rung, Verdict
+from assent.ledger.decisions import Decision, Placement, Verdict
 from assent.ledger.dispatch import Dispatcher
 from assent.ledger.effects import Effect, EffectState, Move, settled_effect
 from assent.ledger.entries import SALT_BYTES
+from assent.ledger.halts import scopes_of
 from assent.ledger.intents import Intent
 from assent.ledger.metering import NO_METER, Meter, meter_of
 from assent.ledger.operations import Operation, Place, Reading, as_it_is, reading_of
@@ -39,6 +40,7 @@ from assent.ledger.ports import LedgerStore, Record
 from assent.operations.asking import Asked, Asking
 from assent.operations.budgeting import Budgeting, brought_by, held_by, is_look
 from assent.operations.policies import Policies
+from assent.operations.refusals import denied, exhausted, no_rung, unsettled_policy
 from assent.operations.standing import Standing
 from assent.operations.targets import Targets
 from assent.operations.timelines import provenance_of
@@ -133,7 +135,7 @@ class Gate:
                 return await self._decide_and_accept(wish, asked, on_event, on_accepted, steering)
             except Conflict as conflict:
                 self._forget_or_raise(wish.tenant, conflict)
-        raise _unsettled_policy()
+        raise unsettled_policy()
 
     async def release(
         self,
@@ -147,7 +149,8 @@ class Gate:
 
         Raises:
             NotFound: there is no such effect, or this node does not serve the tenant.
-            Conflict: it is not waiting to be dispatched, somebody else was faster, or its approval is gone.
+            Conflict: it is not waiting to be dispatched, somebody else was faster, its approval is gone, or what it
+                falls under is `halted`.
         """
         self._asking.must_serve(tenant)
         effect, intent, review, history = await self._standing.granted(tenant, effect_id)
@@ -159,15 +162,15 @@ class Gate:
             if ready.grant is None:
                 return await self._withdraw(effect, ready.decision)
             try:
-                seq = await self._dispatch(effect, ready, review=review.id)
+                seq = await self._dispatch(effect, asked, ready, review=review.id)
             except Conflict as conflict:
                 self._forget_or_raise(tenant, conflict)
             else:
                 if isinstance(seq, Shortage):
-                    return await self._standing.told(tenant, effect.id, _exhausted(seq, ready.decision))
+                    return await self._standing.told(tenant, effect.id, exhausted(seq, ready.decision))
                 dispatched = _at(effect, seq, attempt=1, state=EffectState.DISPATCHED)
                 return await self._carry(dispatched, ready, on_event, steering)
-        raise _unsettled_policy()
+        raise unsettled_policy()
 
     async def resend(self, effect: Effect, intent: Intent, *, on_event: OnEvent = _ignore) -> Answer:
         """Send an unknown effect again under a new attempt. The caller knows that its contract permits that.
@@ -184,13 +187,13 @@ class Gate:
             if ready.grant is None:
                 raise Refused("resend_refused", f"policy no longer allows `{effect.id}`: {ready.decision.reason}")
             try:
-                seq = await self._dispatch(effect, ready, review=None)
+                seq = await self._dispatch(effect, asked, ready, review=None)
             except Conflict as conflict:
                 self._forget_or_raise(effect.tenant, conflict)
             else:
                 assert not isinstance(seq, Shortage), "what it held stands, so it asks for no more"
                 return await self._carry(_at(effect, seq, attempt=attempt, state=effect.state), ready, on_event)
-        raise _unsettled_policy()
+        raise unsettled_policy()
 
     async def settle_owed(self) -> int:
         """Record results that the database could not take when they came; see `Dispatcher.settle_owed`."""
@@ -205,9 +208,9 @@ class Gate:
     async def _decide(self, asked: Asked, approval: Approval | None) -> Decision:
         engine = await self._policies.active(asked.intent.tenant)
         if engine is None:
-            return _denied("policy_missing", "no policy is active; activate one with `assent policy activate`")
+            return denied("policy_missing", "no policy is active; activate one with `assent policy activate`")
         if asked.fault:
-            return _denied("arguments_invalid", asked.fault, revision=engine.revision)
+            return denied("arguments_invalid", asked.fault, revision=engine.revision)
         return engine.decide(intent=asked.intent, intent_digest=asked.digest, facts=asked.facts, approval=approval)
 
     async def _decide_and_accept(
@@ -217,9 +220,16 @@ class Gate:
         brought = None if is_look(wish.key) else wish.holds
         ready = await self._prepare(asked, None, effect_id, key=wish.key, attempt=1, brought=brought)
         accept = self._acceptance(wish, asked, ready, effect_id)
-        accepted: Accepted | Shortage = await self._commit(accept, ready)
+        try:
+            accepted: Accepted | Shortage = await self._commit(accept, ready)
+        except Conflict as conflict:
+            if conflict.code != "halted":
+                raise
+            ready = _Ready(denied("halted", conflict.message, revision=ready.decision.policy_revision), None, None)
+            accept = self._acceptance(wish, asked, ready, effect_id)
+            accepted = await self._commit(accept, ready)
         if isinstance(accepted, Shortage):  # nothing was accepted; that it was asked and stopped is recorded instead
-            ready = _Ready(_exhausted(accepted, ready.decision), None, None)
+            ready = _Ready(exhausted(accepted, ready.decision), None, None)
             accept = self._acceptance(wish, asked, ready, effect_id, shortage=accepted)
             accepted = await self._commit(accept, ready)
             assert isinstance(accepted, Accepted), "a refused call holds nothing"
@@ -276,10 +286,10 @@ class Gate:
             order = asked.operation.plan(asked.arguments, asked.place, decision.obligations, key or effect)
             holds = () if brought is None else self._budgeting.holds(asked, order, brought)
         except Malformed as malformed:
-            return _Ready(_denied("arguments_invalid", str(malformed), revision=decision.policy_revision), None, None)
+            return _Ready(denied("arguments_invalid", str(malformed), revision=decision.policy_revision), None, None)
         placement, rungs = await self._targets.place(order, decision.obligations, asked=asked.facts.target)
         if placement is None:
-            return _Ready(_denied("target_unavailable", _no_rung(rungs), revision=decision.policy_revision), None, None)
+            return _Ready(denied("target_unavailable", no_rung(rungs), revision=decision.policy_revision), None, None)
         grant = self._mint.mint(
             decision=decision,
             intent=asked.digest,
@@ -295,7 +305,9 @@ class Gate:
         meter = meter_of(asked.operation, holds or held)
         return _Ready(decision, order, grant, placement, reading_of(asked.operation), holds, meter)
 
-    async def _dispatch(self, effect: Effect, ready: _Ready, *, review: ReviewId | None) -> int | Shortage:
+    async def _dispatch(
+        self, effect: Effect, asked: Asked, ready: _Ready, *, review: ReviewId | None
+    ) -> int | Shortage:
         assert ready.grant is not None, "nothing is dispatched without a grant"
         seq: int | Shortage = await self._commit(
             Dispatch(
@@ -311,6 +323,7 @@ class Gate:
                 fence=self._fence,
                 placement=ready.placement,
                 holds=ready.holds,
+                scopes=scopes_of(asked.intent),
             ),
             ready,
         )
@@ -348,19 +361,16 @@ class Gate:
         return Answer(effect=after, decision=ready.decision, outcome=outcome)
 
     async def _withdraw(self, effect: Effect, decision: Decision) -> Answer:
-        await self._store.apply(
-            Withdraw(
-                tenant=effect.tenant,
-                effect=effect.id,
-                last_seq=effect.last_seq,
-                review=ReviewId(effect.review),
-                move=Move.REVOKE,
-                code=decision.code,
-                policy_revision=decision.policy_revision,
-                rules=decision.rules,
-            )
-        )
+        await self._store.apply(_revoked(effect, decision))
         return await self._standing.told(effect.tenant, effect.id, decision)
+
+    async def revoke(self, effect: Effect, *, code: str) -> None:
+        """Withdraw a granted effect that nobody wants any more, with its approval.
+
+        Raises:
+            Conflict: `effect_moved`: it has begun, or is over.
+        """
+        await self._store.apply(_revoked(effect, denied(code, "nobody wants it any more")))
 
     def _forget_or_raise(self, tenant: TenantId, conflict: Conflict) -> None:
         """When the policy moved under a decision, the active one is read again; any other conflict stands."""
@@ -373,19 +383,8 @@ def _at(effect: Effect, seq: int, *, attempt: int, state: EffectState) -> Effect
     return msgspec.structs.replace(effect, last_seq=seq, attempt=attempt, state=state)
 
 
-def _unsettled_policy() -> Conflict:
-    return Conflict("policy_moved", "the policy keeps changing", hint="try again when it has settled")
-
-
-def _no_rung(rungs: tuple[Rung, ...]) -> str:
-    """Why no target will do: each rung that was considered."""
-    told = "; ".join(f"{rung.confinement} on `{rung.target}`: {rung.reason}" for rung in rungs)
-    return f"no target will do ({told or 'every accepted class lies below the floor'})"[:1_000]
-
-
-def _exhausted(why: Shortage, allowed: Decision) -> Decision:
-    return _denied("budget_exhausted", why.told, revision=allowed.policy_revision)
-
-
-def _denied(code: str, reason: str, *, revision: str = "") -> Decision:
-    return Decision(verdict=Verdict.DENY, code=code, reason=reason, policy_revision=revision)
+def _revoked(effect: Effect, why: Decision) -> Withdraw:
+    return Withdraw(
+        tenant=effect.tenant, effect=effect.id, last_seq=effect.last_seq, review=ReviewId(effect.review),
+        move=Move.REVOKE, code=why.code, policy_revision=why.policy_revision, rules=why.rules,
+    )  # fmt: skip

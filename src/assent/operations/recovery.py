@@ -162,6 +162,8 @@ class Recovery:
         seen = await self._gate.perform(wish)
         if seen.effect.state is EffectState.DISPATCHED:
             return effect  # somebody is looking right now
+        if seen.effect.code == "halted":
+            return effect  # nobody may look now, and that says nothing
         if seen.outcome is None:
             return await self._unclear(effect, f"the observation `{seen.effect.id}` is {seen.effect.state}")
         judgement = operation.judge(intent.arguments, seen.outcome.code, seen.outcome.value)

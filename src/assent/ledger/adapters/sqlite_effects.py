@@ -16,12 +16,14 @@ from msgspec.structs import replace
 
 from assent.ledger.acceptances import held, placed
 from assent.ledger.adapters.sqlite_budgets import Budgets
+from assent.ledger.adapters.sqlite_halts import halted, has_halts
 from assent.ledger.adapters.sqlite_journals import keep_contents
 from assent.ledger.adapters.sqlite_log import LogBook
 from assent.ledger.budgets import Shortage
 from assent.ledger.commands import Accept, Accepted, Dispatch, Judge, Settle, Settled, Withdraw
 from assent.ledger.effects import EFFECT, Effect, EffectState, Move
 from assent.ledger.entries import Draft, draft
+from assent.ledger.halts import scopes_of
 from assent.ledger.reviews import REVIEW, Review, ReviewMove, ReviewState
 from assent.primitives.errors import Conflict, InvariantBroken, NotFound, Unavailable
 from assent.primitives.ids import EffectId, TenantId
@@ -293,6 +295,9 @@ class Effects:
             raise Unavailable("lease_lost", "this node's lease lapsed or was taken", hint="start again")
         if not _active(connection, command.tenant, revision):
             raise Conflict("policy_moved", "the policy changed while this was decided", hint="ask again")
+        scope = _halted(connection, command)
+        if scope:
+            raise Conflict("halted", f"`{scope}` is halted", hint="see `assent halts`; `assent lift` lets it go on")
 
     def _moved(self, connection: sqlite3.Connection, command: Dispatch | Judge | Withdraw) -> Conflict:
         """Why no row was changed: the effect stands elsewhere by now (one that is not there is `NotFound`)."""
@@ -326,6 +331,15 @@ def _approval_gone(command: Dispatch) -> Conflict:
     return Conflict("approval_gone", f"review `{command.review}` is no longer an approval", hint="ask again")
 
 
+def _halted(connection: sqlite3.Connection, command: Accept | Dispatch) -> str:
+    """The scope by which what would be dispatched is halted, or an empty string."""
+    if isinstance(command, Dispatch):
+        return halted(connection, command.tenant, command.scopes)
+    if command.state is not EffectState.DISPATCHED:
+        return ""
+    return halted(connection, command.tenant, scopes_of(command.intent))
+
+
 def _held(connection: sqlite3.Connection, fence: Fence) -> bool:
     return connection.execute(_HELD, (fence.node, fence.number)).fetchone() is not None
 
@@ -341,7 +355,11 @@ def _active(connection: sqlite3.Connection, tenant: TenantId, revision: str) -> 
 def _all_hold(connection: sqlite3.Connection, commands: Sequence[Accept]) -> bool:
     fences = {c.fence for c in commands}
     revisions = {(c.tenant, c.decision.policy_revision) for c in commands}
-    return all(_held(connection, f) for f in fences) and all(_active(connection, t, r) for t, r in revisions)
+    return (
+        all(_held(connection, f) for f in fences)
+        and all(_active(connection, t, r) for t, r in revisions)
+        and not any(has_halts(connection, tenant) for tenant in {c.tenant for c in commands})
+    )
 
 
 def _accept_row(c: Accept, seq: int) -> tuple[object, ...]:

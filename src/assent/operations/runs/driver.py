@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from assent.ledger.commands import WriteNotes
 from assent.ledger.contracts import EffectClass
@@ -280,11 +280,15 @@ class Driver:
         open_ = step.attempt.effect if step.attempt else step.call.effect if step.call else None
         assert open_ is not None, "there is something to settle"
         effect = await self._must_find(story.journal.tenant, open_)
-        with suppress(Conflict):  # somebody was faster: how it stands is read below
+        try:
             if effect.state is EffectState.GRANTED:
                 await self._gate.release(effect.tenant, effect.id)
             elif effect.state is EffectState.UNKNOWN:
                 effect = await self._recovery.look(effect)
+        except Conflict as conflict:  # somebody was faster, and how it stands is read below; or it is halted
+            if conflict.code == steps.HALTED:
+                await self._wait(story, steps.Wait(reason="halted", of=effect.id, question=conflict.message), tell)
+                return
         await self._read(story, effect)
         turn, place, _ = place_of(effect.key, story.journal.id) or (0, None, 0)
         if place is not None:

@@ -85,8 +85,8 @@ class CallEnded(msgspec.Struct, frozen=True, kw_only=True, tag="call_ended"):
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag="waiting"):
-    """The run waits. `reason` is `review`, `person`, `unknown`, `provider`, `budget` or `child`; `of` the review, the
-    effect or the run it waits for; `question` is what a person is asked."""
+    """The run waits. `reason` is `review`, `person`, `unknown`, `provider`, `budget`, `halted` or `child`; `of` the
+    review, the effect or the run it waits for; `question` is what a person is asked."""
 
     run: str
     reason: str

@@ -73,6 +73,7 @@ class Runs:
         redact: Redact = str,
     ) -> None:
         self._store = store
+        self._gate = gate
         self._clock = clock
         self._sessions = sessions
         self._contracts: Mapping[str, OperationContract] = {n: o.contract for n, o in operations.items()}
@@ -318,7 +319,7 @@ class Runs:
         return entries.replied(journal, exchange, run=story.journal.id, final=True, key=key, salt=self._salt())
 
     async def _call_off(self, tenant: TenantId, run: str, by: str) -> None:
-        """Nobody is to say yes any more to what a cancelled run asked for."""
+        """Nobody is to say yes any more to what a cancelled run asked for, nor to carry out what somebody did."""
         reason = f"run {run} was cancelled"
         for effect in await self._store.effects(tenant, states=(EffectState.IN_REVIEW,), run=run, limit=EFFECTS_MAX):
             answer = AnswerReview(
@@ -326,6 +327,9 @@ class Runs:
             )
             with suppress(Conflict, Refused):  # it was answered meanwhile, or is somebody else's to answer
                 await self._store.apply(answer)
+        for effect in await self._store.effects(tenant, states=(EffectState.GRANTED,), run=run, limit=EFFECTS_MAX):
+            with suppress(Conflict):  # somebody carries it out already
+                await self._gate.revoke(effect, code="run_cancelled")
 
     async def skills(self) -> Around:
         """The skills there are now, for an agent that is told of them."""

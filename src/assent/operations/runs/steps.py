@@ -23,6 +23,7 @@ from assent.reasoning.messages import ToolCall
 
 ASK = "assistant.ask"
 DELEGATE = "assistant.delegate"
+HALTED = "halted"
 REPAIRS_MAX = 2
 """How often in a row an answer may be unusable, or hold nothing but proposals that nobody can ask for."""
 ROUNDS_MAX = 3
@@ -147,6 +148,8 @@ def _ask(story: Story, turn: int) -> Step:
         return limit or Ask(turn=turn, attempt=number, model=model)
     fault = tried[-1].fault
     assert fault is not None, "an attempt that is over has an answer or a fault"
+    if tried[-1].effect.code == HALTED:  # once it is lifted it is asked again
+        return Wait(reason="halted", of=tried[-1].effect.id, question=fault.message)
     if fault.kind is FailureKind.BUDGET_EXHAUSTED:  # it stands in the inbox; once there is room it is asked again
         return Wait(reason="budget", of=tried[-1].effect.id, question=fault.message)
     if fault.kind is FailureKind.CONTEXT_TOO_LARGE:

@@ -74,7 +74,7 @@ def view(story: Story) -> RunView:
     step = steps.next_step(story) if RunState(journal.state) is RunState.WAITING else None
     waits = f"{step.reason} {step.of}" if isinstance(step, steps.Wait) else ""
     if isinstance(step, steps.Settle) and step.call:
-        waits = f"unknown {step.call.effect.id}"
+        waits = story.waits_for or f"unknown {step.call.effect.id}"
     if isinstance(step, steps.Ask):  # it goes on as soon as somebody has it go on
         waits = story.waits_for
     return RunView(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from assent.ledger.effects import EffectState
+from assent.ledger.halts import EVERYTHING, HALTED
 from assent.ledger.journals import Journal
 from assent.ledger.ports import LedgerStore, Record
 from assent.ledger.reviews import ReviewState
+from assent.operations.halts import HALTS_MAX
 from assent.operations.runs.delegating import CHILDREN_MAX, DEPTH_MAX
 from assent.operations.runs.states import ALIVE, RunState
 from assent.primitives.clock import Clock
@@ -38,10 +40,18 @@ class Waits:
                 return effect is not None and effect.state not in (EffectState.UNKNOWN, EffectState.DISPATCHED)
             case "child":
                 return await self._child_moves(run, depth=depth)
+            case "halted":
+                return not await self._is_halted(run, EffectId(of))
             case "provider" | "budget":
                 return self._clock.now_ms() >= run.updated_at_ms + AGAIN_MS[reason]
             case _:
                 return False  # a person is asked, and what they say is an entry of its own
+
+    async def _is_halted(self, run: Journal, of: EffectId) -> bool:
+        effect = await self._store.effect(run.tenant, of)
+        connector = effect.operation.partition(".")[0] if effect else ""
+        halts = await self._store.journals(run.tenant, "halt", states=(HALTED,), limit=HALTS_MAX)
+        return not {one.id for one in halts}.isdisjoint((EVERYTHING, f"agent:{run.name}", f"connector:{connector}"))
 
     async def _child_moves(self, run: Journal, *, depth: int) -> bool:
         """Whether what it handed on is over, or can go on itself."""

@@ -62,6 +62,11 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("deny", f"{_HERE}.people:deny", "deny a review"),
         Command("dismiss", f"{_HERE}.budgets:dismiss", "say that you have seen what a budget stopped"),
     ),
+    "Stop": (
+        Command("halt", f"{_HERE}.halting:halt", "stop an agent, a connector or everything at once"),
+        Command("lift", f"{_HERE}.halting:lift", "let go on what was halted"),
+        Command("halts", f"{_HERE}.halting:halts", "list what is halted: by whom, since when, why"),
+    ),
     "Look": (
         Command("timeline", f"{_HERE}.records:timeline", "tell what happened: lately, in a run, to an effect"),
         Command("explain", f"{_HERE}.records:explain", "explain one effect: who, which rules, where, what came back"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from assent.operations.executions import Executions
     from assent.operations.gate import Gate
     from assent.operations.guests import Guests
+    from assent.operations.halts import Halts
     from assent.operations.health import Finding
     from assent.operations.policies import Policies
     from assent.operations.recovery import Recovery
@@ -145,6 +146,11 @@ class House(Protocol):
     @property
     def host(self) -> Host:
         """Drives whatever can go on."""
+        ...
+
+    @property
+    def halts(self) -> Halts:
+        """Stops."""
         ...
 
     @property

@@ -1,0 +1,28 @@
+"""Why a call is not carried out, where it is not a rule that says so. Pure."""
+
+from __future__ import annotations
+
+from assent.ledger.budgets import Shortage
+from assent.ledger.decisions import Decision, Rung, Verdict
+from assent.primitives.errors import Conflict
+
+
+def unsettled_policy() -> Conflict:
+    """Decided again and again, and every time the policy had moved."""
+    return Conflict("policy_moved", "the policy keeps changing", hint="try again when it has settled")
+
+
+def no_rung(rungs: tuple[Rung, ...]) -> str:
+    """Why no target will do: each rung that was considered."""
+    told = "; ".join(f"{rung.confinement} on `{rung.target}`: {rung.reason}" for rung in rungs)
+    return f"no target will do ({told or 'every accepted class lies below the floor'})"[:1_000]
+
+
+def exhausted(why: Shortage, allowed: Decision) -> Decision:
+    """No budget has room for it."""
+    return denied("budget_exhausted", why.told, revision=allowed.policy_revision)
+
+
+def denied(code: str, reason: str, *, revision: str = "") -> Decision:
+    """A no that no rule said."""
+    return Decision(verdict=Verdict.DENY, code=code, reason=reason, policy_revision=revision)
