@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from assent.operations.runs.breakers import FAILURES_MAX, OPEN_MS, PROBE_MS, WINDOW_MS, Breakers
+from assent.registry.agents import Health
 from assent.testing.clocks import SetClock
 
 CHAIN = ("a:x", "b:y", "a:z")
@@ -25,6 +26,23 @@ def test_endpoint_is_passed_over_when_it_failed_often_and_tried_by_one_after_a_w
     assert breakers.chosen("a:x", CHAIN) == "b:y", "one probes, the others do not"
     breakers.answered("a:x")
     assert breakers.chosen("a:x", CHAIN) == "a:x"
+
+
+def test_health_is_worse_while_endpoints_are_left_alone_and_takes_no_probe() -> None:
+    clock = SetClock()
+    breakers = Breakers(clock=clock)
+    broken(breakers, "a:x")
+    assert [breakers.health(chain) for chain in (CHAIN, ("a:x",), ("b:y",), ())] == [
+        Health.DEGRADED, Health.UNHEALTHY, Health.HEALTHY, Health.HEALTHY
+    ]  # fmt: skip
+    broken(breakers, "b:y")
+    assert breakers.health(CHAIN) is Health.UNHEALTHY
+    clock.pass_ms(OPEN_MS)
+    assert breakers.health(CHAIN) is Health.HEALTHY, "who is passed over for ever could never be well again"
+    assert breakers.chosen("a:x", CHAIN) == "a:x"
+    assert breakers.health(CHAIN) is Health.DEGRADED, "it is being tried"
+    breakers.answered("a:x")
+    assert breakers.health(CHAIN) is Health.HEALTHY
 
 
 def test_failed_probe_opens_it_again_and_a_lost_one_does_not_close_it_for_ever() -> None:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from assent.bootstrap import node as nodes
 from assent.bootstrap.models import wire_of
 from assent.bootstrap.node import Node
 from assent.operations.models import Endpoint, ModelOperation
 from assent.operations.runs import steps
 from assent.operations.runs.breakers import FAILURES_MAX
 from assent.operations.runs.events import CallEnded, ModelFailed, RunEvent, TurnBegan, Waiting, Words
+from assent.registry.agents import Health
 from assent.testing.models import Called, Failing, ModelServer, Reply
 from assent.testing.models.replies import KEY
 from tests.operations.agents_house import TENANT, agent, answered, house
@@ -216,12 +218,21 @@ def test_what_files_say_is_labelled_as_a_third_partys(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
-def test_model_that_is_down_is_passed_over_until_its_time_has_come(tmp_path: Path) -> None:
+def test_model_that_is_down_is_passed_over_until_its_time_has_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes, "HEARTBEAT_S", 0.05)
+
     async def body() -> None:
         down = Reply(failing=Failing(status=503))
         async with served(tmp_path, [down], [DONE]) as (node, servers, writer):
             for _ in range(FAILURES_MAX + 3):
                 assert (await answered(node, "hello", of=writer)).state == "finished"
             assert [len(server.seen) for server in servers] == [FAILURES_MAX, FAILURES_MAX + 3]
+            async with asyncio.timeout(30), aclosing(node.registry.watch(TENANT, after=0)) as changes:
+                async for change in changes:  # the heartbeat tells of it
+                    if change.entry is not None and change.entry.health is Health.DEGRADED:
+                        break
+            assert node.runs.health(writer) is Health.DEGRADED
 
     asyncio.run(body())

@@ -15,13 +15,17 @@ from assent.ledger.commands import RenewLease, TakeLease
 from assent.primitives.leases import SYSTEM, Fence
 from assent.reasoning.agents import AgentDefinition
 from assent.registry.adapters.memory import MemoryRegistry
-from assent.registry.agents import Entry, Query
+from assent.registry.agents import Entry, Health, Query
 from assent.registry.fields import TEXT_BYTES_MAX
 from assent.testing.clocks import SetClock
 from assent.testing.conformance.registries import ACME, GLOBEX, MINE, OTHER
 from assent.testing.ledgers import LedgerFolder
 
 SHARED, OWN = (AgentDefinition(name=name, models=("play:it",)) for name in ("shared", "own"))
+
+
+def well(_: AgentDefinition) -> Health:
+    return Health.HEALTHY
 
 
 def test_agents_of_two_nodes_are_found_where_they_are_and_are_taken_over_when_one_node_dies(tmp_path: Path) -> None:
@@ -36,8 +40,8 @@ def test_agents_of_two_nodes_are_found_where_they_are_and_are_taken_over_when_on
 
             for fence in (MINE, OTHER):
                 await store.apply(TakeLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS))
-            first = Enlisting(registry, (SHARED,), tenants=(ACME, GLOBEX), fence=MINE)
-            second = Enlisting(registry, (SHARED, OWN), tenants=(ACME, GLOBEX), fence=OTHER)
+            first = Enlisting(registry, (SHARED,), tenants=(ACME, GLOBEX), fence=MINE, health=well)
+            second = Enlisting(registry, (SHARED, OWN), tenants=(ACME, GLOBEX), fence=OTHER, health=well)
             assert (await first.enlist(), await second.enlist()) == (2, 2)
             assert await owners() == {"shared": MINE, "own": OTHER}
             assert await second.enlist() == 0, "nothing is written for what is there"
@@ -64,8 +68,8 @@ def test_agent_is_enlisted_here_when_another_node_was_quicker_with_one_of_the_ba
                     """What was there a moment ago: nothing."""
 
             registry = Late(store, schema=AGENT_SCHEMA)
-            await Enlisting(registry, (SHARED,), tenants=(ACME,), fence=MINE).enlist()
-            await Enlisting(registry, (SHARED, OWN), tenants=(ACME,), fence=OTHER).enlist()
+            await Enlisting(registry, (SHARED,), tenants=(ACME,), fence=MINE, health=well).enlist()
+            await Enlisting(registry, (SHARED, OWN), tenants=(ACME,), fence=OTHER, health=well).enlist()
             found = [(one.id, one.owner) for one in await registry.find(ACME, Query())]
             assert found == [("own", OTHER), ("shared", MINE)]
 
@@ -81,7 +85,7 @@ def test_agent_is_told_of_by_what_it_is_and_no_length_or_letter_keeps_it_away() 
     registry = MemoryRegistry(schema=AGENT_SCHEMA, holds=lambda _: True)
 
     async def scene() -> list[Entry]:
-        await Enlisting(registry, (agent,), tenants=(ACME,), fence=MINE).enlist()
+        await Enlisting(registry, (agent,), tenants=(ACME,), fence=MINE, health=well).enlist()
         asked = Query(capabilities=("write",), fields={"models": "other:x", "tools": "read", "delegates": "helper"})
         return await registry.find(ACME, asked)
 
@@ -93,6 +97,24 @@ def test_agent_is_told_of_by_what_it_is_and_no_length_or_letter_keeps_it_away() 
         "models": ("play:it", "other:x"), "tools": ("read",), "delegates": ("helper",),
         "mandate": ("files.write path=reports/*",),
     }  # fmt: skip
+
+
+def test_agent_is_written_anew_when_it_is_otherwise_and_by_its_own_node_alone() -> None:
+    registry = MemoryRegistry(schema=AGENT_SCHEMA, holds=lambda _: True)
+    how = {"shared": Health.HEALTHY, "own": Health.HEALTHY}
+
+    async def scene() -> None:
+        mine, other = (
+            Enlisting(registry, (SHARED, OWN), tenants=(ACME,), fence=fence, health=lambda one: how[one.name])
+            for fence in (MINE, OTHER)
+        )
+        assert (await mine.enlist(), await other.enlist()) == (2, 0)
+        how["own"] = Health.UNHEALTHY
+        assert (await other.enlist(), await mine.enlist(), await mine.enlist()) == (0, 1, 0)
+        assert [one.id for one in await registry.find(ACME, Query(health=Health.UNHEALTHY))] == ["own"]
+        assert await registry.revision(ACME) == 3
+
+    asyncio.run(scene())
 
 
 def test_node_takes_its_agent_over_at_a_heartbeat_when_the_node_that_served_it_is_gone(
@@ -129,8 +151,8 @@ def test_sweep_stops_after_its_batches_and_goes_on_at_the_next_heartbeat(monkeyp
 
     async def scene() -> list[int]:
         agents = [AgentDefinition(name=f"a{n}", models=()) for n in range(7)]
-        await Enlisting(registry, agents, tenants=(ACME, GLOBEX), fence=OTHER).enlist()
-        sweeping = Enlisting(registry, (), tenants=(ACME,), fence=MINE)
+        await Enlisting(registry, agents, tenants=(ACME, GLOBEX), fence=OTHER, health=well).enlist()
+        sweeping = Enlisting(registry, (), tenants=(ACME,), fence=MINE, health=well)
         swept = [await sweeping.sweep()]
         held.discard(OTHER)
         return swept + [await sweeping.sweep() for _ in range(3)]

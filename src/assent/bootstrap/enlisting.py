@@ -1,13 +1,16 @@
 """A node's own agents in the registry: there from its opening until its lease ends.
 
 Several nodes may serve an agent, and the entry belongs to one of them. When that one dies its entry is found no more,
-so every other looks at each heartbeat: it takes over what it serves too, and takes out what nobody does.
+so every other looks at each heartbeat: it takes over what it serves too, and takes out what nobody does. It also tells
+how its own agents are since.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+
+from msgspec.structs import replace
 
 from assent.execution.functions import Callee
 from assent.operations.finding import AGENTS_FIND, told_agents
@@ -15,7 +18,7 @@ from assent.primitives.errors import Conflict
 from assent.primitives.ids import TenantId
 from assent.primitives.leases import Fence
 from assent.reasoning.agents import AgentDefinition
-from assent.registry.agents import BATCH_MAX, Entry, Query, Schema
+from assent.registry.agents import BATCH_MAX, Entry, Health, Query, Schema
 from assent.registry.fields import TEXTS_MAX, Field, Value, cut_text, text_fault
 from assent.registry.ports import Registry
 
@@ -40,23 +43,38 @@ class Enlisting:
     """Lets a node's agents be found, for as long as its lease holds."""
 
     def __init__(
-        self, registry: Registry, agents: Sequence[AgentDefinition], *, tenants: Sequence[TenantId], fence: Fence
+        self,
+        registry: Registry,
+        agents: Sequence[AgentDefinition],
+        *,
+        tenants: Sequence[TenantId],
+        fence: Fence,
+        health: Callable[[AgentDefinition], Health],
     ) -> None:
         self._registry = registry
         self._tenants = tenants
-        self._entries = [_entry(one, tenant=tenant, fence=fence) for tenant in tenants for one in agents]
+        self._agents = [(one, _entry(one, tenant=tenant, fence=fence)) for tenant in tenants for one in agents]
         self._fence = fence
+        self._health = health
 
     async def enlist(self) -> int:
-        """Write the entries of agents that no node answers for; how many there were.
+        """Write the entries of agents that no node answers for, and of its own that are otherwise by now; how many
+        there were.
 
         Raises:
             Unavailable: the database cannot be used, or this node's lease is over.
         """
-        missing = [one for one in self._entries if await self._registry.get(one.tenant, one.id) is None]
-        for batch in _batches(missing):
+        due = [one for agent, entry in self._agents if (one := await self._due(agent, entry)) is not None]
+        for batch in _batches(due):
             await self._put(batch)
-        return len(missing)
+        return len(due)
+
+    async def _due(self, agent: AgentDefinition, entry: Entry) -> Entry | None:
+        """The entry as it is to be written, unless it stands so, or belongs to another node."""
+        there, health = await self._registry.get(entry.tenant, entry.id), self._health(agent)
+        if there is not None and (there.owner != self._fence or there.health is health):
+            return None
+        return replace(entry, health=health)
 
     async def sweep(self) -> int:
         """Take out what nodes left whose lease is over; how many entries there were. Raises as `enlist`."""

@@ -185,7 +185,9 @@ async def open_node(
             fence=fence, ids=ids, clock=clock, entropy=entropy, liveness=liveness, anchors=anchors,
             redactor=redactor, verifier=verifier, registry=registry,
         )  # fmt: skip
-        enlisting = Enlisting(node.registry, blueprint.agents, tenants=blueprint.tenants, fence=fence)
+        enlisting = Enlisting(
+            node.registry, blueprint.agents, tenants=blueprint.tenants, fence=fence, health=node.runs.health
+        )
         await _take_in(node, store, blueprint, enlisting)
         try:
             async with _beating(store, fence, node, enlisting):
@@ -313,23 +315,31 @@ def _policies(
 
 @asynccontextmanager
 async def _beating(store: SqliteLedger, fence: Fence, node: Node, enlisting: Enlisting) -> AsyncIterator[None]:
-    """Hold the lease; at the end, first stop what still runs."""
-    heartbeat = asyncio.ensure_future(_beat(store, fence, node.gate, enlisting))
+    """Hold the lease, and keep the agents enlisted beside it; at the end, first stop what still runs."""
+    heart = [asyncio.ensure_future(_beat(store, fence, node.gate)), asyncio.ensure_future(_keep(enlisting))]
     try:
         yield
     finally:
         await node.executions.close()
-        heartbeat.cancel()
-        await asyncio.wait([heartbeat])
+        for one in heart:
+            one.cancel()
+        await asyncio.wait(heart)
 
 
-async def _beat(store: SqliteLedger, fence: Fence, gate: Gate, enlisting: Enlisting) -> None:
+async def _beat(store: SqliteLedger, fence: Fence, gate: Gate) -> None:
     """Renew the lease until it is lost. Once lost nothing more is accepted: every accept proves the fence."""
     held = True
     while held:
         with contextlib.suppress(Unavailable):  # a locked or full database may be well again at the next beat
             held = await store.apply(RenewLease(tenant=SYSTEM, fence=fence, ttl_ms=LEASE_TTL_MS))
             await gate.settle_owed()
+        await asyncio.sleep(HEARTBEAT_S)
+
+
+async def _keep(enlisting: Enlisting) -> None:
+    """Keep the registry as it should be, at every heartbeat. No lease waits for that."""
+    while True:
+        with contextlib.suppress(Unavailable):  # the same; without a lease it writes nothing
             await enlisting.enlist()
             await enlisting.sweep()
         await asyncio.sleep(HEARTBEAT_S)

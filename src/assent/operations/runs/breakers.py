@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from assent.primitives.clock import Clock
+from assent.registry.agents import Health
 
 FAILURES_MAX = 5
 WINDOW_MS = 60_000
@@ -38,6 +39,14 @@ class Breakers:
                 return model
         return wanted
 
+    def health(self, chain: Sequence[str]) -> Health:
+        """How somebody is who asks the models of this chain: degraded while one of their endpoints is left alone,
+        unhealthy while all are. It asks nobody, and takes no probe."""
+        alone = [self._is_left_alone(_endpoint(model)) for model in chain]
+        if not any(alone):
+            return Health.HEALTHY
+        return Health.UNHEALTHY if all(alone) else Health.DEGRADED
+
     def failed(self, model: str) -> None:
         """A model could not be asked."""
         name, now_ms = _endpoint(model), self._now_ms()
@@ -55,15 +64,17 @@ class Breakers:
         self._probed.pop(name, None)
 
     def _may_ask(self, name: str) -> bool:
-        opened = self._opened.get(name)
-        if opened is None:
-            return True
-        now_ms = self._now_ms()
-        # A probe that nobody heard of again must not leave the endpoint alone for ever.
-        if now_ms - opened < OPEN_MS or now_ms - self._probed.get(name, -PROBE_MS) < PROBE_MS:
+        if self._is_left_alone(name):
             return False
-        self._probed[name] = now_ms
+        if name in self._opened:
+            self._probed[name] = self._now_ms()
         return True
+
+    def _is_left_alone(self, name: str) -> bool:
+        opened, now_ms = self._opened.get(name), self._now_ms()
+        # A probe that nobody heard of again must not leave the endpoint alone for ever.
+        probed = self._probed.get(name, now_ms - PROBE_MS)
+        return opened is not None and (now_ms - opened < OPEN_MS or now_ms - probed < PROBE_MS)
 
     def _now_ms(self) -> int:
         return self._clock.monotonic_ns() // 1_000_000

@@ -40,6 +40,7 @@ from assent.reasoning.agents import AgentDefinition, check_agent
 from assent.reasoning.context import Source
 from assent.reasoning.failures import FailureKind, failure
 from assent.reasoning.messages import Message
+from assent.registry.agents import Health
 
 RUNS_MAX = 1_000
 EFFECTS_MAX = 100_000
@@ -91,9 +92,10 @@ class Runs:
             store=store, agents=agents, around=self._surroundings.around, offers=self._offers, tell=self.story,
             salt=self._salt,
         )  # fmt: skip
+        self._breakers = Breakers(clock=clock)
         self._driver = Driver(
             store=store, gate=gate, recovery=recovery, operations=operations, fence=fence, clock=clock,
-            entropy=entropy, breakers=Breakers(clock=clock), requests=self._requests, tell=self.story,
+            entropy=entropy, breakers=self._breakers, requests=self._requests, tell=self.story,
             attend=self._attend, also=self._also,
         )  # fmt: skip
 
@@ -330,6 +332,10 @@ class Runs:
         for effect in await self._store.effects(tenant, states=(EffectState.GRANTED,), run=run, limit=EFFECTS_MAX):
             with suppress(Conflict):  # somebody carries it out already
                 await self._gate.revoke(effect, code="run_cancelled")
+
+    def health(self, agent: AgentDefinition) -> Health:
+        """How an agent is here: whether the endpoints of its models answer this process."""
+        return self._breakers.health(agent.models)
 
     async def skills(self) -> Around:
         """The skills there are now, for an agent that is told of them."""
