@@ -393,15 +393,15 @@ def test_reading_recovers_when_readers_could_not_be_opened_for_a_while(tmp_path,
 
     async def body(desk: Desk) -> None:
         database = store._database
-        real = database._connect
+        real = database._readers._connect
 
         def fails(**_: Any) -> Any:
             raise sqlite3.OperationalError("no descriptors")
 
-        monkeypatch.setattr(database, "_connect", fails)
+        monkeypatch.setattr(database._readers, "_connect", fails)
         codes = [await code_of(desk.store.effects(ACME, limit=9)) for _ in range(20)]
         assert set(codes) == {"database_error"}
-        monkeypatch.setattr(database, "_connect", real)
+        monkeypatch.setattr(database._readers, "_connect", real)
         async with asyncio.timeout(5):
             assert len(await desk.store.effects(ACME, limit=9)) == 3
 

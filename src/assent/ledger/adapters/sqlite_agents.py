@@ -1,7 +1,7 @@
 """The registry in SQLite, beside the ledger: entries are owned by leases of nodes, and those stand in the same file.
 
-Finding is one query over a covering index. One entry by its id is read in the caller's own thread: that takes some
-microseconds, and handing it to another thread takes longer. Whatever may be many goes to a reader's thread.
+Finding is one query over a covering index. It is made in the caller's own thread while it turns out to be quick, as it
+is for a few entries: handing it to another thread takes longer than that.
 """
 
 # ruff: noqa: S608  # the SQL is put together from this module's own texts only; every value is bound
@@ -9,7 +9,7 @@ microseconds, and handing it to another thread takes longer. Whatever may be man
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -41,6 +41,8 @@ _HELD = (
     " AND expires_at_ms > assent_now_ms()"
 )
 _UNKEY = "DELETE FROM agent_keys WHERE tenant = ? AND id = ? AND key IN (SELECT value FROM json_each(?))"
+_OWNED = "FROM agents INDEXED BY agents_by_owner WHERE tenant = ? AND entry IS NOT NULL"
+COUNTED_MAX = 1_000
 FORGOTTEN_MAX = 2 * BATCH_MAX
 _COLUMNS = "a.node, a.fence, a.revision, a.entry"
 _decode = msgspec.json.Decoder(tuple[Entry, tuple[str, ...]]).decode
@@ -88,17 +90,19 @@ class SqliteRegistry:
 
     async def get(self, tenant: TenantId, id_: str) -> Entry | None:
         sql = f"SELECT {_COLUMNS} FROM agents a WHERE a.tenant = ? AND a.id = ? AND a.entry IS NOT NULL AND {_LEASED}"
-        row = self._store.look_now(lambda c: c.execute(sql, (tenant, id_)).fetchone())
+        row = await self._store.look_quick(lambda c: c.execute(sql, (tenant, id_)).fetchone())
         return _entry(row) if row else None
 
     async def find(self, tenant: TenantId, query: Query) -> list[Entry]:
         query = self._schema.check_query(query)
-        return [_entry(row) for row in await self._store.look(lambda c: _found(c, tenant, query))]
+        found: list[Entry] = await self._store.look_quick(lambda c: _found(c, tenant, query))
+        return found
 
     def find_now(self, tenant: TenantId, query: Query) -> list[Entry]:
         """As `find`, for those who cannot wait: in the caller's thread."""
         query = self._schema.check_query(query)
-        return [_entry(row) for row in self._store.look_now(lambda c: _found(c, tenant, query))]
+        found: list[Entry] = self._store.look_now(lambda c: _found(c, tenant, query))
+        return found
 
     async def revision(self, tenant: TenantId) -> int:
         revision, _ = await self._store.look(lambda c: _standing(c, tenant))
@@ -122,10 +126,12 @@ class SqliteRegistry:
         return watched(self.changes, self._bell, tenant, after=after, poll_s=self._poll_s)
 
 
-def _found(connection: sqlite3.Connection, tenant: TenantId, query: Query) -> list[Any]:
+def _found(connection: sqlite3.Connection, tenant: TenantId, query: Query) -> list[Entry]:
     keys = query_keys(query)
-    if keys:
-        return _by_keys(connection, tenant, keys, query)
+    return [_entry(row) for row in (_by_keys if keys else _by_id)(connection, tenant, keys, query)]
+
+
+def _by_id(connection: sqlite3.Connection, tenant: TenantId, _: list[str], query: Query) -> list[Any]:
     sql = (
         f"SELECT {_COLUMNS} FROM agents a WHERE a.tenant = ? AND a.id > ? AND a.entry IS NOT NULL AND {_LEASED}"
         " ORDER BY a.id LIMIT ?"
@@ -150,8 +156,8 @@ def _by_keys(connection: sqlite3.Connection, tenant: TenantId, keys: list[str], 
 def _rarest_first(connection: sqlite3.Connection, tenant: TenantId, keys: list[str]) -> list[str]:
     if len(keys) == 1:
         return keys
-    sql = "SELECT count(*) FROM (SELECT 1 FROM agent_keys WHERE tenant = ? AND key = ? LIMIT 1000)"
-    counts = {key: connection.execute(sql, (tenant, key)).fetchone()[0] for key in keys}
+    sql = "SELECT count(*) FROM (SELECT 1 FROM agent_keys WHERE tenant = ? AND key = ? LIMIT ?)"
+    counts = {key: connection.execute(sql, (tenant, key, COUNTED_MAX)).fetchone()[0] for key in keys}
     return sorted(keys, key=counts.__getitem__)
 
 
@@ -200,20 +206,28 @@ def sweep_agents(connection: sqlite3.Connection, command: SweepAgents) -> int:
 
 
 def _left_behind(connection: sqlite3.Connection, tenant: TenantId, limit: int) -> list[str]:
-    """Ids of entries that no node holds. Owners are stepped through by an index: of the living nothing else is read."""
-    next_owner = (
-        "SELECT node, fence FROM agents WHERE tenant = ? AND entry IS NOT NULL AND (node, fence) > (?, ?)"
-        " ORDER BY node, fence LIMIT 1"
-    )
-    owned = "SELECT id FROM agents WHERE tenant = ? AND node = ? AND fence = ? AND entry IS NOT NULL LIMIT ?"
+    """Ids of entries that no node holds."""
+    sql = f"SELECT id {_OWNED} AND node = ? AND fence = ? ORDER BY id LIMIT ?"
     found: list[str] = []
-    owner = ("", 0)
-    while len(found) < limit and (row := connection.execute(next_owner, (tenant, *owner)).fetchone()):
-        owner = row
-        if not _holds(connection, Fence(node=NodeId(row[0]), number=row[1])):
-            left = connection.execute(owned, (tenant, *owner, limit - len(found)))
+    for owner in _owners(connection, tenant):
+        if len(found) == limit:
+            break
+        if not _holds(connection, owner):
+            left = connection.execute(sql, (tenant, owner.node, owner.number, limit - len(found)))
             found += [id_ for (id_,) in left]
     return found
+
+
+def _owners(connection: sqlite3.Connection, tenant: TenantId) -> Iterator[Fence]:
+    """Whose entries there are: one step in the index for each. SQLite compares `(node, fence) > (?, ?)` row by row."""
+    same = f"SELECT node, fence {_OWNED} AND node = ? AND fence > ? ORDER BY fence LIMIT 1"
+    next_ = f"SELECT node, fence {_OWNED} AND node > ? ORDER BY node, fence LIMIT 1"
+    row: tuple[str, int] | None = ("", 0)
+    while row is not None:
+        found = connection.execute(same, (tenant, *row)).fetchone()
+        row = found or connection.execute(next_, (tenant, row[0])).fetchone()
+        if row is not None:
+            yield Fence(node=NodeId(row[0]), number=row[1])
 
 
 def _take_out(connection: sqlite3.Connection, tenant: TenantId, id_: str, revision: int) -> int:
@@ -247,10 +261,7 @@ def _stand(
 ) -> int:
     """Keep the revision, and forget what is gone for too long; never more at once than two batches can leave."""
     tenant = command.tenant
-    old = (
-        "SELECT id, revision FROM agents WHERE tenant = ? AND entry IS NULL AND revision <= ? ORDER BY revision LIMIT ?"
-    )
-    gone = connection.execute(old, (tenant, revision - command.kept, FORGOTTEN_MAX)).fetchall()
+    gone = _forgotten(connection, tenant, revision - command.kept)
     connection.executemany("DELETE FROM agents WHERE tenant = ? AND id = ?", [(tenant, id_) for id_, _ in gone])
     connection.execute(
         "INSERT INTO agent_registries (tenant, revision, floor) VALUES (?, ?, ?)"
@@ -258,6 +269,14 @@ def _stand(
         (tenant, revision, gone[-1][1] if gone else floor),
     )
     return revision
+
+
+def _forgotten(connection: sqlite3.Connection, tenant: TenantId, horizon: int) -> list[tuple[str, int]]:
+    """What is gone since the revision `horizon` or longer, with since when."""
+    sql = (
+        "SELECT id, revision FROM agents WHERE tenant = ? AND entry IS NULL AND revision <= ? ORDER BY revision LIMIT ?"
+    )
+    return connection.execute(sql, (tenant, horizon, FORGOTTEN_MAX)).fetchall()
 
 
 def _holds(connection: sqlite3.Connection, fence: Fence) -> bool:

@@ -16,7 +16,7 @@ from assent.primitives.clock import Clock
 from assent.primitives.digests import digest
 from assent.primitives.errors import AssentError, Malformed
 from assent.primitives.ids import TenantId
-from assent.storage.adapters.sqlite import translated
+from assent.storage.adapters.sqlite_faults import translated
 
 FAULTS_MAX = 100
 # What stands beside the log and is a copy of what it says. Not here: `leases` say who may act now, no entry records a

@@ -18,19 +18,19 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from assent.primitives.clock import Clock
-from assent.primitives.errors import AssentError, InvariantBroken, Malformed, Unavailable
+from assent.primitives.errors import AssentError, InvariantBroken, Unavailable
+from assent.storage.adapters.sqlite_faults import translated
+from assent.storage.adapters.sqlite_readers import Readers
 from assent.storage.migrations import migrations
 
 BATCH_MAX = 512
 QUEUE_MAX = 20_000
 BUSY_TIMEOUT_MS = 10_000
-READERS_MAX = 8
 WAL_PAUSE_S = 0.01
 # Pages are written back to the file once the WAL holds this many: rarely enough that it costs little per commit, often
 # enough that the WAL stays near 32 MB.
@@ -49,9 +49,7 @@ class SqliteDatabase:
         self._clock = clock
         self._busy_timeout_ms = busy_timeout_ms
         self._now_ms = 0
-        self._readers: queue.SimpleQueue[sqlite3.Connection | None] = queue.SimpleQueue()
-        self._readers_made = 0
-        self._readers_lock = threading.Lock()
+        self._readers = Readers(self._connect, path=path)
         self._writer: _Writer | None = None
 
     def open(self, apply: Apply, *, committed: Committed) -> None:
@@ -67,7 +65,7 @@ class SqliteDatabase:
             except BaseException:
                 connection.close()
                 raise
-        self._readers = queue.SimpleQueue()
+        self._readers.open()
         self._writer = _Writer(connection, apply=apply, committed=committed, stamp=self._stamp, path=self.path)
 
     async def write(self, command: object) -> Any:
@@ -78,33 +76,22 @@ class SqliteDatabase:
 
     async def read(self, query: Callable[[sqlite3.Connection], Any]) -> Any:
         """Run `query` in a reader's transaction, off the event loop."""
-        return await asyncio.to_thread(self.read_now, query)
+        return await self._readers.read(query)
+
+    async def read_quick(self, query: Callable[[sqlite3.Connection], Any]) -> Any:
+        """As `read`, but in this thread while `query` turns out to be quick."""
+        return await self._readers.read_quick(query)
 
     def read_now(self, query: Callable[[sqlite3.Connection], Any]) -> Any:
         """Run `query` in a reader's transaction, in this thread."""
-        with translated(self.path):
-            connection = self._reader()
-            try:
-                connection.execute("BEGIN")
-                try:
-                    return query(connection)
-                finally:
-                    connection.rollback()
-            finally:
-                self._readers.put(connection)
+        return self._readers.read_now(query)
 
     def close(self) -> None:
         """Finish what is queued, wait for reads that run, and close every connection. Idempotent."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-        with self._readers_lock:
-            while self._readers_made:
-                reader = self._readers.get()
-                if reader is not None:
-                    reader.close()
-                    self._readers_made -= 1
-            self._readers.put(None)  # whoever still waits for a reader gets this, and passes it on
+        self._readers.close()
 
     def _stamp(self) -> None:
         self._now_ms = self._clock.now_ms()
@@ -135,25 +122,6 @@ class SqliteDatabase:
                 threading.Event().wait(WAL_PAUSE_S)
             else:
                 return
-
-    def _reader(self) -> sqlite3.Connection:
-        with suppress(queue.Empty):
-            return self._usable(self._readers.get_nowait())
-        with self._readers_lock:
-            if self._writer is None:
-                raise Unavailable("database_closed", "the database is not open")
-            if self._readers_made < READERS_MAX:
-                connection = self._connect()
-                connection.execute("PRAGMA query_only=ON")
-                self._readers_made += 1
-                return connection
-        return self._usable(self._readers.get())
-
-    def _usable(self, reader: sqlite3.Connection | None) -> sqlite3.Connection:
-        if reader is None:
-            self._readers.put(None)
-            raise Unavailable("database_closed", "the database is closed")
-        return reader
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
@@ -355,46 +323,3 @@ def _run_script(connection: sqlite3.Connection, sql: str) -> None:
         if sqlite3.complete_statement(statement):
             connection.execute(statement)
             statement = ""
-
-
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Translate SQLite's errors into ours, once, with the next step."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise _translate(error, path) from error
-    except UnicodeEncodeError as error:
-        raise Malformed("text_malformed", f"`{error.object[:60]!a}` is not valid Unicode") from error
-
-
-_FAULTS: tuple[tuple[str, str, str, str], ...] = (
-    (
-        "SQLITE_BUSY",
-        "database_locked",
-        "is locked by another process",
-        "wait for it, or stop the process that holds it",
-    ),
-    ("SQLITE_FULL", "disk_full", "cannot grow: the disk is full", "free some space; nothing half-written was kept"),
-    (
-        "SQLITE_READONLY",
-        "database_read_only",
-        "is read-only",
-        "check the permissions of the file, of those beside it (`-wal`, `-shm`), and of the folder",
-    ),
-    ("SQLITE_NOTADB", "database_damaged", "is not a database", "restore it from a backup; it was left as it is"),
-    ("SQLITE_CORRUPT", "database_damaged", "is damaged", "restore it from a backup; it was left as it is"),
-    ("SQLITE_CANTOPEN", "database_missing", "cannot be opened", "check that the folder exists and may be written"),
-    ("SQLITE_PERM", "database_read_only", "may not be opened", "check the permissions of the file and its folder"),
-    ("SQLITE_IOERR", "disk_error", "could not be read or written", "check the disk; nothing half-written was kept"),
-)
-
-
-def _translate(error: sqlite3.DatabaseError, path: Path) -> AssentError:
-    name = getattr(error, "sqlite_errorname", "") or ""
-    for prefix, code, what, hint in _FAULTS:
-        if name.startswith(prefix):
-            return Unavailable(code, f"the database `{path}` {what}", hint=hint)
-    return InvariantBroken(
-        "database_error", f"the database `{path}` refused a statement ({name or 'no code'}: {error})"
-    )
