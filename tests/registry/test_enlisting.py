@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
+
+import pytest
 
 from assent.bootstrap import enlisting
 from assent.bootstrap import node as nodes
@@ -159,3 +163,45 @@ def test_sweep_stops_after_its_batches_and_goes_on_at_the_next_heartbeat(monkeyp
 
     assert asyncio.run(scene()) == [0, 4, 3, 0]
     assert asyncio.run(registry.revision(GLOBEX)) == 7, "that tenant is not this node's"
+
+
+SERVES = """
+import asyncio, sys
+from pathlib import Path
+from assent.bootstrap.node import Blueprint, open_node
+from assent.reasoning.agents import AgentDefinition
+
+async def serve(folder):
+    shared = AgentDefinition(name="shared", models=("play:it",))
+    blueprint = Blueprint(
+        data=folder / "data", workspace=folder / "workspace", tenants=("acme",), principals=(), agents=(shared,)
+    )
+    async with open_node(blueprint) as node:
+        print(node.id, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(serve(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.slow
+def test_agent_of_a_killed_process_is_taken_over_at_once_when_a_node_opens_on_the_same_machine(tmp_path: Path) -> None:
+    (tmp_path / "workspace").mkdir()
+    blueprint = Blueprint(
+        data=tmp_path / "data", workspace=tmp_path / "workspace", tenants=(ACME,), principals=(), agents=(SHARED,)
+    )
+
+    async def owner() -> tuple[str, str]:
+        async with open_node(blueprint) as node:
+            found = await node.registry.get(ACME, "shared")
+            return (found.owner.node if found else "", node.id)
+
+    with subprocess.Popen([sys.executable, "-c", SERVES, str(tmp_path)], stdout=subprocess.PIPE, text=True) as serving:
+        try:
+            assert serving.stdout is not None
+            name = serving.stdout.readline().strip()
+            assert asyncio.run(owner())[0] == name
+        finally:
+            serving.kill()
+    served, mine = asyncio.run(owner())
+    assert served == mine

@@ -276,11 +276,11 @@ def _wire(
 
 
 async def _take_in(node: Node, store: SqliteLedger, blueprint: Blueprint, enlisting: Enlisting) -> None:
-    """Begin the logs of the tenants, let the agents be found, and fence out the dead."""
+    """Begin the logs of the tenants, fence out the dead, and let the agents be found that nobody else answers for."""
     for tenant in blueprint.tenants:
         await store.apply(OpenLog(tenant=tenant))
-    await enlisting.enlist()
     await node.recovery.fence_out_the_dead()
+    await enlisting.enlist()
 
 
 def _targets(
