@@ -255,7 +255,7 @@ def settings_page() -> Iterator[str]:
 def _when_left_out(section: str, key: str) -> str:
     if section == "assent":
         return f"`{settings.DEFAULTS[key]}`"
-    return "yourself" if section == "defaults" else "nothing"
+    return "yourself" if (section, key) == ("defaults", "as") else "nothing"
 
 
 def policy_page() -> Iterator[str]:

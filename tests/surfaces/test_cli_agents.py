@@ -290,3 +290,107 @@ def test_run_that_another_process_drives_is_asked_to_stop_and_heeds_it(home: Pat
     assert person.leaves() == Exit.DONE
     assert cli("runs", "list", "--json").document["runs"][0]["state"] == "cancelled"
     assert b"never said" not in person.seen
+
+
+TWO = """
+[agents.writer]
+description = "writes"
+models = ["play:it"]
+tools = ["read", "write", "files.delete"]
+mandate = ["files.*"]
+instructions = "You write."
+
+[agents.reader]
+models = ["play:it"]
+tools = ["read"]
+
+[models.play]
+wire = "scripted"
+script = "play.json"
+"""
+
+
+def test_agent_that_is_talked_to_is_named_by_place_by_option_or_by_the_settings(home: Path, cli: Cli) -> None:
+    plays(home, {"text": "hello"}, settings=TWO)
+    activated(cli)
+    unnamed = cli("chat", "hi", "there", "--json").document["error"]
+    assert (unnamed["code"], unnamed["hint"]) == (
+        "agent_unnamed", "name one with --agent, or in `[defaults] chat`: reader, writer",
+    )  # fmt: skip
+    assert cli("chat", "hi", "--agent", "reader", "--json").document["agent"] == "reader"
+    file = home / "assent.toml"
+    file.write_text(file.read_text().replace("[defaults]", '[defaults]\nchat = "writer"'))
+    assert cli("chat", "hi", "--json").document["agent"] == "writer"
+    file.write_text(file.read_text().replace('chat = "writer"', 'chat = "wrter"'))
+    told = cli("chat", "hi", "--json").document["error"]["message"]
+    assert "`wrter` is no agent that can be talked to" in told
+    assert "assent.toml:" in told
+
+
+def test_one_agent_is_shown_with_its_mandate_instructions_and_runs(home: Path, cli: Cli) -> None:
+    plays(home, {"text": "hello"}, settings=TWO)
+    activated(cli)
+    run = cli("chat", "hi", "--agent", "writer", "--json").document["id"]
+    ran = cli("agents", "writer", "--json")
+    assert (ran.document["agent"]["mandate"], ran.document["agent"]["instructions"]) == (["files.*"], "You write.")
+    assert [one["id"] for one in ran.document["runs"]] == [run]
+    told = cli("agents", "writer").out
+    for words in ("writes", "files.*", "You write.", run):
+        assert words in told
+    assert cli("agents", "nobody", "--json").document["error"]["code"] == "agent_not_found"
+
+
+def test_run_is_shown_turn_by_turn_with_what_was_decided(home: Path, cli: Cli) -> None:
+    plays(
+        home,
+        {
+            "text": "I try.",
+            "calls": [call("write", path="a.txt", content="x"), call("write", path="../b", content="x")],
+        },
+        {"calls": [call("fly")]},
+        {"text": "one of three"},
+    )
+    activated(cli)
+    run = cli("chat", "write", "both", "--json").document["id"]
+    turns = cli("runs", "show", run, "--json").document["turns"]
+    assert [one["state"] for one in turns[0]["calls"]] == ["succeeded", "refused"]
+    assert [one["rules"] for one in turns[0]["calls"]] == [["files-write"], ["workspace-only"]]
+    assert [turn["asked"][0]["model"] for turn in turns] == ["play:it"] * 3
+    assert "there is no tool `fly`" in turns[1]["faults"][0]
+    told = cli("runs", "show", run).out
+    for words in ("turn 1", "I try.", "workspace-only", "not asked for", "one of three"):
+        assert words in told
+
+
+def test_person_sees_the_whole_card_and_asks_why_calls_were_decided(home: Path, cli: Cli) -> None:
+    plays(
+        home,
+        {"calls": [call("read", path="a.txt"), call("read", path="b.txt")]},
+        {"calls": [call("files_delete", path="a.txt")]},
+        {"text": "so be it"},
+        settings=TWO,
+    )
+    activated(cli)
+    for name in ("a.txt", "b.txt"):
+        (home / "workspace" / name).write_text("x")
+    person = Person("chat", "writer")
+    person.sees("Ctrl-D ends")
+    person.type("tidy\n")
+    person.sees("call 1)")
+    person.sees("[l]ater, [?]:")
+    person.type("?\n")
+    person.sees("third party  may have written: path")
+    person.sees("because")
+    person.type("n\n")
+    person.sees("why?")
+    person.type("it stays\n")
+    person.sees("so be it")
+    person.type("/why 2\n")
+    person.sees("files.read path=b.txt")
+    person.type("/why 9\n")
+    person.sees("only 3 calls were decided")
+    person.type("/agents\n")
+    person.sees("reader")
+    person.type("/quit\n")
+    assert person.leaves() == Exit.DONE
+    assert (home / "workspace" / "a.txt").exists()

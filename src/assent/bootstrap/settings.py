@@ -67,14 +67,15 @@ KNOWN_KEYS: dict[str, tuple[str, ...]] = {
     "search": SEARCH_KEYS,
     "web": WEB_KEYS,
     "budgets": BUDGET_KEYS,
-    "defaults": ("as",),
+    "defaults": ("as", "chat"),
 }
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What `assent.toml` says, checked. Paths are absolute, links followed.
 
-    `person` is the user of the operating system as a principal; `act_as` is whom `assent do` asks as.
+    `person` is the user of the operating system as a principal; `act_as` is whom `assent do` asks as, and `chat_with`
+    the agent that is talked to when nobody names one (empty: the only one there is).
     """
 
     file: Path
@@ -87,6 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     principals: tuple[KnownPrincipal, ...]
     descriptions: Mapping[str, str]
     act_as: str
+    chat_with: str = ""
     targets: tuple[TargetSettings, ...] = ()
     hub: HubSettings = HubSettings()
     search: SearchSettings = SearchSettings()
@@ -241,6 +243,7 @@ def _judge(document: Document, file: Path, login: str) -> Settings:
         principals=principals,
         descriptions=descriptions,
         act_as=_act_as(document, principals, login),
+        chat_with=_chat_with(document, agents),
         targets=read_targets(document, home=file.parent, workspace=folders["workspace"]),
         hub=read_hub(document),
         search=search,
@@ -307,6 +310,16 @@ def _principals(document: Document, login: str) -> tuple[tuple[KnownPrincipal, .
             except Malformed as malformed:
                 document.fault(key, str(malformed))
     return tuple(known.values()), {name: text for name, text in descriptions.items() if text}
+
+
+def _chat_with(document: Document, agents: tuple[AgentDefinition, ...]) -> str:
+    """The agent that is talked to when nobody names one; empty: the only one there is."""
+    key = ("defaults", "chat")
+    name = document.text(key, default="")
+    names = [agent.name for agent in agents]
+    if name and name not in names:
+        document.fault(key, f"`{name}` is no agent that can be talked to{near(name, names)}")
+    return name
 
 
 def _act_as(document: Document, principals: tuple[KnownPrincipal, ...], login: str) -> str:

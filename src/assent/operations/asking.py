@@ -11,12 +11,13 @@ from assent.execution.secrets import Redactor
 from assent.ledger.contracts import contract_digest, read_arguments
 from assent.ledger.intents import Intent, intent_bytes, intent_digest
 from assent.ledger.operations import Facts, Operation, Place
-from assent.ledger.provenance import Provenance
+from assent.ledger.provenance import OWN, Provenance
 from assent.operations.wishes import Wish, check_names
 from assent.policy.flow import judged
 from assent.primitives.digests import Digest
 from assent.primitives.errors import Malformed, NotFound
 from assent.primitives.ids import TenantId
+from assent.primitives.labels import STRENGTH, Integrity
 
 INTENT_BYTES_MAX = 8 * 1_048_576
 
@@ -79,8 +80,9 @@ class Asking:
             run=wish.run,
             key=wish.key,
         )
+        provenance = _with_defaults(wish.provenance, [name for name in arguments if name not in wish.arguments])
         contents: dict[str, bytes] = {one.digest: one.data for one in wish.contents}
-        asked = self.read(intent, fault, contents=contents, provenance=wish.provenance)
+        asked = self.read(intent, fault, contents=contents, provenance=provenance)
         if len(asked.data) > INTENT_BYTES_MAX:
             raise Malformed("wish_too_large", f"a call has at most {INTENT_BYTES_MAX} bytes", hint="send less at once")
         return asked
@@ -133,3 +135,10 @@ class Asking:
         """
         if tenant not in self._tenants:
             raise NotFound("tenant_not_found", f"this node serves no tenant `{tenant[:80]}`")
+
+
+def _with_defaults(provenance: Provenance, filled_in: list[str]) -> Provenance:
+    """On whose word a call stands whose asker left out some arguments: what the contract says instead is Assent's."""
+    if not filled_in or STRENGTH[provenance.context.integrity] >= STRENGTH[Integrity.USER]:
+        return provenance
+    return replace(provenance, arguments={**dict.fromkeys(filled_in, OWN.context), **provenance.arguments})

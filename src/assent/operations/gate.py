@@ -258,7 +258,7 @@ class Gate:
             salt=self._entropy(SALT_BYTES),
             now_ms=self._clock.now_ms(),
             contents=wish.contents,
-            provenance=wish.provenance,
+            provenance=asked.provenance,
             holds=ready.holds if ready.grant else wish.holds,
             shortage=shortage,
         )

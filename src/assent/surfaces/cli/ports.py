@@ -66,6 +66,11 @@ class Place(Protocol):
         ...
 
     @property
+    def chat_with(self) -> str:
+        """The agent that is talked to when nobody names one; empty: the only one there is."""
+        ...
+
+    @property
     def workspace(self) -> Path:
         """The folder agents work in."""
         ...

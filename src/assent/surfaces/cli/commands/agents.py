@@ -10,10 +10,12 @@ from cyclopts import Parameter
 from assent.operations.agents import Served
 from assent.operations.runs.views import RunView
 from assent.primitives.errors import Conflict, Malformed, NotFound
-from assent.surfaces.cli.commands.talking import CHANNEL, OF_RUN, Talk
+from assent.surfaces.cli.commands.talking import CHANNEL, OF_RUN, Talk, agent_named
 from assent.surfaces.cli.exits import Exit
 from assent.surfaces.cli.options import Common
+from assent.surfaces.cli.paper import Paper
 from assent.surfaces.cli.ports import Desk, House, Said
+from assent.surfaces.cli.telling.budgets import tell_budgets
 from assent.surfaces.cli.telling.runs import (
     tell_agents,
     tell_retold,
@@ -23,19 +25,30 @@ from assent.surfaces.cli.telling.runs import (
 )
 
 PART_MIN = 4
+RUNS_SHOWN = 10
+Name = Annotated[str, Parameter(name="NAME")]
 Id = Annotated[str, Parameter(name="ID")]
 Own = Annotated[Desk, Parameter(parse=False)]
 
 
-async def agents(*, common: Common | None = None, desk: Own) -> Said:
+async def agents(name: Name = "", /, *, common: Common | None = None, desk: Own) -> Said:
     """List the agents that can be talked to: their models, their tools, whom they hand work to, and who serves them.
+
+    With a name: that one, with its instructions, its mandate, what is used of its budgets, and its newest runs.
 
     An agent is served while a process of this installation that has it is alive: how it is, and until when that is sure
     without another sign of life, comes from the registry. This command itself does not count.
 
     Example: assent agents
+
+    Parameters
+    ----------
+    name
+        One agent.
     """
     desk.use(common)
+    if name:
+        return await _one(desk, name)
     async with desk.open() as house:
         known = house.runs.agents
         served = {one.name: one for one in await house.agents.served(desk.place.tenant) if not one.here}
@@ -45,6 +58,40 @@ async def agents(*, common: Common | None = None, desk: Own) -> Said:
     return Said(
         document={"agents": found, "others": others}, tell=lambda paper: tell_agents(paper, found, others, now_ms)
     )
+
+
+async def _one(desk: Desk, name: str) -> Said:
+    """Everything about one agent."""
+    tenant = desk.place.tenant
+    async with desk.open() as house:
+        known = msgspec.to_builtins(house.runs.agents[agent_named(house, name)])
+        served = {one.name: one for one in await house.agents.served(tenant) if not one.here}
+        budgets = await house.budgets.listed(tenant, f"agent:{name}")
+        runs = [run for run in await house.runs.newest(tenant) if run.agent == name][-RUNS_SHOWN:]
+    known["served"] = _served(served.get(name))
+    now_ms = desk.now_ms()
+
+    def tell(paper: Paper) -> None:
+        tell_agents(paper, [known], (), now_ms)
+        paper.pairs(
+            [
+                ("passes on", ", ".join(known["delegated"])),
+                ("memory", ", ".join(known["memory"])),
+                ("mandate", ", ".join(known["mandate"])),
+                ("turns", f"at most {known['turns_max']}"),
+            ]
+        )
+        if known["instructions"]:
+            paper.gap()
+            paper.block(known["instructions"], indent=2)
+        if budgets:
+            paper.gap()
+            tell_budgets(paper, budgets, scope=f"agent:{name}")
+        paper.gap()
+        tell_runs(paper, runs)
+
+    document = {"agent": known, "budgets": msgspec.to_builtins(budgets), "runs": msgspec.to_builtins(runs)}
+    return Said(document=document, tell=tell)
 
 
 def _served(one: Served | None) -> dict[str, Any] | None:
@@ -138,7 +185,7 @@ async def list_runs(*, common: Common | None = None, desk: Own) -> Said:
 
 
 async def show_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> Said:
-    """Show a run: how it stands, what was said, what was done.
+    """Show a run: how it stands, and turn by turn which model was asked, what was said, proposed and decided.
 
     Example: assent runs show 1f3a9c2e
 
@@ -150,10 +197,9 @@ async def show_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> Sa
     desk.use(common)
     async with desk.open() as house:
         run = await only_run(house, desk, id_)
-        seen = await house.runs.view(desk.place.tenant, run)
-        told = await house.runs.retell(desk.place.tenant, run)
-    document = {"run": msgspec.to_builtins(seen), "words": msgspec.to_builtins(told.words)}
-    return Said(document=document, tell=lambda paper: tell_run(paper, seen, told.words))
+        seen, turns = await house.runs.turns(desk.place.tenant, run)
+    document = {"run": msgspec.to_builtins(seen), "turns": msgspec.to_builtins(turns)}
+    return Said(document=document, tell=lambda paper: tell_run(paper, seen, turns))
 
 
 async def resume_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> Said:

@@ -11,17 +11,18 @@ import msgspec
 from cyclopts import Parameter
 
 from assent.execution.outcomes import StreamEvent
-from assent.operations.runs.events import CallEnded, RunEvent, Waiting, Words
+from assent.operations.runs.events import CallEnded, Decided, Proposal, RunEvent, Waiting, Words
 from assent.operations.runs.views import RunView
 from assent.primitives.errors import AssentError, Conflict, Malformed, NotFound, Refused
 from assent.primitives.ids import EffectId, ReviewId
 from assent.surfaces.cli.exits import Exit
 from assent.surfaces.cli.lines import Lines
 from assent.surfaces.cli.options import Common
-from assent.surfaces.cli.paper import Paper, Span, Tone
+from assent.surfaces.cli.paper import Paper, Part, Span, Tone
 from assent.surfaces.cli.ports import Desk, House, Said
-from assent.surfaces.cli.telling.calls import tell_call
-from assent.surfaces.cli.telling.inboxes import tell_inbox
+from assent.surfaces.cli.telling.calls import call_line, tell_call
+from assent.surfaces.cli.telling.explaining import word_rows
+from assent.surfaces.cli.telling.inboxes import tell_card, tell_inbox
 from assent.surfaces.cli.telling.runs import tell_event, tell_runs
 
 CHANNEL = "cli"
@@ -36,7 +37,8 @@ _HELP = (
     ("/fork NAME", "go on in a session that begins with what was said here"),
     ("/compact", "sum up what was said, and go on from that"),
     ("/inbox", "what waits for a person"),
-    ("/why [EFFECT]", "why the last call, or this one, was decided as it was"),
+    ("/why [N]", "why the last call, or the N-th last, was decided as it was; or the call of an effect's id"),
+    ("/agents", "the agents there are; `assent chat NAME` talks to another one"),
     ("/runs", "the runs of this session"),
     ("/quit", "end; what runs goes on from its record next time"),
 )
@@ -58,9 +60,9 @@ async def chat(
     Parameters
     ----------
     message
-        What to say. Left out, lines are read until the end of input.
+        What to say. Left out, lines are read until the end of input; so they are when it is the name of an agent only.
     agent
-        Which agent (else: the only one that can be talked to).
+        Which agent (else: `[defaults] chat` of the settings, or the only one that can be talked to).
     session
         The name of the conversation (else: the agent's own).
     new
@@ -71,7 +73,10 @@ async def chat(
     """
     desk.use(common)
     async with desk.open() as house:
-        talk = Talk(desk, house, agent=agent_named(house, agent), session=session, only=only)
+        if not agent and len(message) == 1 and message[0] in house.runs.agents:
+            agent, message = message[0], ()
+        named = agent_named(house, agent or desk.place.chat_with)
+        talk = Talk(desk, house, agent=named, session=session, only=only)
         await talk.begin(new=new)
         if message:
             return talk.said(await talk.say(" ".join(message)))
@@ -91,7 +96,7 @@ def agent_named(house: House, name: str) -> str:
 
 def _known(known: list[str]) -> str:
     if known:
-        return f"name one with --agent: {', '.join(known)}"
+        return f"name one with --agent, or in `[defaults] chat`: {', '.join(known)}"
     return 'declare one in `assent.toml`: [agents.helper] with models = ["ollama:llama3"]'
 
 
@@ -107,7 +112,8 @@ class Talk:
         self._name = session or agent
         self._only = only
         self._session = ""
-        self._effect = ""
+        self._effects: list[str] = []
+        self._proposed: tuple[int, int] = (0, 0)
         self._waits: Waiting | None = None
         self._lines = Lines()
 
@@ -210,7 +216,7 @@ class Talk:
     async def _command(self, name: str = "help", *words: str) -> None:
         known: dict[str, Callable[..., Awaitable[None]]] = {
             "new": self._new, "reset": self._reset, "fork": self._fork, "compact": self._compact,
-            "inbox": self._inbox, "why": self._why, "runs": self._runs, "help": self._help,
+            "inbox": self._inbox, "why": self._why, "runs": self._runs, "agents": self._agents, "help": self._help,
         }  # fmt: skip
         if name not in known:
             raise Malformed("usage", f"there is no `/{name[:40]}`", hint="see /help")
@@ -243,16 +249,21 @@ class Talk:
         self._desk.say(lambda paper: tell_inbox(paper, found))
 
     async def _why(self, *words: str) -> None:
-        effect = words[0] if words else self._effect
-        if not effect:
-            raise Refused("nothing_decided", "nothing was decided in this conversation yet")
+        word = words[0] if words else "1"
+        effect = word
+        if word.isdecimal():
+            if not 0 < int(word) <= len(self._effects):
+                told = f"only {len(self._effects)} calls were" if self._effects else "nothing was"
+                raise Refused("nothing_decided", f"{told} decided in this conversation yet")
+            effect = self._effects[-int(word)]
         found = await self._house.timelines.explain(self._tenant, EffectId(effect))
 
         def tell(paper: Paper) -> None:
             paper.pairs(
                 [
-                    ("call", found.effect.operation),
+                    ("call", call_line(found.effect.operation, found.intent.arguments if found.intent else {})),
                     ("stands", found.effect.state),
+                    *word_rows(found),
                     ("because", found.reason),
                     ("rules", ", ".join(found.rules)),
                     ("policy", found.policy_revision),
@@ -265,6 +276,13 @@ class Talk:
     async def _runs(self, *_: str) -> None:
         found = await self._house.runs.newest(self._tenant, session=self._session)
         self._desk.say(lambda paper: tell_runs(paper, found))
+
+    async def _agents(self, *_: str) -> None:
+        rows: list[list[Part]] = [
+            [Span(name, Tone.STRONG if name == self._agent.name else Tone.PLAIN), one.description]
+            for name, one in sorted(self._house.runs.agents.items())
+        ]
+        self._desk.say(lambda paper: paper.table(rows, indent=2))
 
     async def _help(self, *_: str) -> None:
         self._desk.say(lambda paper: paper.table(_HELP, indent=2))
@@ -280,12 +298,16 @@ class Talk:
                 return
             case Waiting():
                 self._waits = event
-            case CallEnded(effect=effect):
-                self._effect = effect
+            case Proposal(turn=turn, place=place):
+                self._proposed = (turn, place)
+            case Decided(effect=effect):
+                self._effects.append(effect)
             case _:
                 pass
+        of = (getattr(event, "turn", 0), getattr(event, "place", 0))
+        apart = isinstance(event, Decided | CallEnded) and of != self._proposed
         self._desk.live_end()
-        self._desk.say(lambda paper: tell_event(paper, event))
+        self._desk.say(lambda paper: tell_event(paper, event, apart=apart))
 
     async def _answer(self, run: str, waits: Waiting) -> bool:
         """Ask whoever sits here; whether there was an answer."""
@@ -306,8 +328,9 @@ class Talk:
         about = await self._house.timelines.explain(self._tenant, review.effect)
         arguments = about.intent.arguments if about.intent else {}
         self._desk.say(lambda paper: tell_call(paper, about.effect.operation, arguments))
+        self._desk.say(lambda paper: paper.pairs(word_rows(about)))
         while True:
-            self._prompt(f"{review.question} [y]es, [n]o, [l]ater: ")
+            self._prompt(f"{review.question} [y]es, [n]o, [l]ater, [?]: ")
             word = ((await self._line()) or "l").strip().lower()
             if word in ("y", "yes"):
                 await self._house.reviews.approve(self._tenant, id_, by=self._person, reason="in the conversation")
@@ -319,6 +342,8 @@ class Talk:
                 return True
             if word in ("l", "later"):
                 return False
+            if word == "?":
+                self._desk.say(lambda paper: tell_card(paper, about))
 
     async def _line(self) -> str | None:
         return await self._lines.next()

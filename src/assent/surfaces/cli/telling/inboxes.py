@@ -16,28 +16,33 @@ def tell_inbox(paper: Paper, inbox: Inbox) -> None:
         paper.line("Nothing waits for you.")
         return
     for about in inbox.reviews:
-        review = about.review
-        assert review is not None, "it is in the inbox because of its review"
-        paper.line(Span(review.question, Tone.WAIT))
-        if about.intent is not None:
-            tell_call(paper, about.intent.operation, about.intent.arguments)
-        rows: list[tuple[str, Part | list[Part]]] = [
-            ("asked by", f"{who(review.requested_by[0], review.requested_by[1:])}, {paper.when(review.opened_at_ms)}"),
-            *word_rows(about),
-            ("because", about.reason),
-        ]
-        if review.quorum > 1:
-            rows.append(("approvals", f"{len(review.approvers)} of {review.quorum}: {', '.join(review.approvers)}"))
-        rows += [
-            ("expires", paper.when(review.expires_at_ms)),
-            ("answer", f"`assent approve {short(review.id)}` or `assent deny {short(review.id)} --reason …`"),
-            ("review", Span(review.id, Tone.QUIET)),
-        ]
-        paper.pairs(rows)
+        tell_card(paper, about)
         paper.gap()
     _tell_rest(paper, "Outcome unknown", inbox.unknown, "`assent recover` looks; `assent attest ID` settles", Tone.LOST)
     _tell_rest(paper, "Approved, not carried out", inbox.granted, "`assent approve ID` carries it out", Tone.WAIT)
     tell_stops(paper, inbox.stops)
+
+
+def tell_card(paper: Paper, about: Explanation) -> None:
+    """All that a person must know to answer a review: the exact call, on whose word it stands, and which rules ask."""
+    review = about.review
+    assert review is not None, "there is a card for a review"
+    paper.line(Span(review.question, Tone.WAIT))
+    if about.intent is not None:
+        tell_call(paper, about.intent.operation, about.intent.arguments)
+    rows: list[tuple[str, Part | list[Part]]] = [
+        ("asked by", f"{who(review.requested_by[0], review.requested_by[1:])}, {paper.when(review.opened_at_ms)}"),
+        *word_rows(about),
+        ("because", about.reason),
+    ]
+    if review.quorum > 1:
+        rows.append(("approvals", f"{len(review.approvers)} of {review.quorum}: {', '.join(review.approvers)}"))
+    rows += [
+        ("expires", paper.when(review.expires_at_ms)),
+        ("answer", f"`assent approve {short(review.id)}` or `assent deny {short(review.id)} --reason …`"),
+        ("review", Span(review.id, Tone.QUIET)),
+    ]
+    paper.pairs(rows)
 
 
 def _tell_rest(paper: Paper, head: str, found: tuple[Explanation, ...], hint: str, tone: Tone) -> None:
