@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain
 from typing import Generic, TypeVar
 
 T = TypeVar("T", str, int)
-BLOCK_MAX = 1_024
+BLOCK_MAX = 256
 
 
 class Ordered(Generic[T]):
@@ -37,7 +37,8 @@ class Ordered(Generic[T]):
         if place == len(self._lasts):
             return iter(())
         block = self._blocks[place]
-        return chain(islice(block, bisect_right(block, one), None), *islice(self._blocks, place + 1, None))
+        more = map(self._blocks.__getitem__, range(place + 1, len(self._blocks)))
+        return chain(block[bisect_right(block, one) :], chain.from_iterable(more))
 
     def add(self, one: T) -> None:
         """Put one in that is not there."""
