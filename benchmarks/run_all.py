@@ -23,6 +23,7 @@ from benchmarks.reporting import HERE, RESULT
 NAMES = (
     "import_time",
     "decision",
+    "backtest",
     "governance",
     "ledger",
     "governed_call",

@@ -515,7 +515,7 @@ def test_slices_and_cache_change_no_decision(parts: list[tuple[str, ...]]):
     entities = whole._cedar.entities(whole._world.entities())
     judge = whole._cedar.judge({rule.id: rule.body for rule in whole.rules}, entities)
     for name in whole._slices:
-        whole._slices[name] = Slice(rules=whole.rules, judge=judge)
+        whole._slices[name] = Slice(rules=whole.rules, making=lambda _: judge)
     for wish in WISHES:
         for approval in (None, wish.approved("person:ann")):
             found, expected = decide(sliced, wish, approval), decide(whole, wish, approval)

@@ -67,6 +67,8 @@ WORDS: dict[str, tuple[str, ...]] = {
     "policy check": (),
     "policy test": (),
     "policy explain": ("files.list",),
+    "policy backtest": (),
+    "policy coverage": (),
     "policy activate": (),
     "policy show": (),
     "connect openapi": ("pets.json", "--name", "pets", "--yes"),

@@ -45,6 +45,8 @@ from assent.ledger.dispatch import Dispatcher
 from assent.ledger.operations import Operation, Place
 from assent.memory.adapters.notes import DeclaredNotes
 from assent.operations.agents import Agents
+from assent.operations.asking import Asking
+from assent.operations.backtests import BackTests
 from assent.operations.budgeting import Budgeting
 from assent.operations.budgets import Budgets
 from assent.operations.checkpoints import Checkpoints
@@ -121,6 +123,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     reviews: Reviews
     recovery: Recovery
     policies: Policies
+    backtests: BackTests
     timelines: Timelines
     budgets: Budgets
     checkpoints: Checkpoints
@@ -260,6 +263,13 @@ def _wire(
         agents=Agents(store=store, registry=registry, node=fence.node),
         registry=registry,
         policies=policies,
+        backtests=BackTests(
+            store=store,
+            policies=policies,
+            asking=Asking(operations=operations, tenants=blueprint.tenants, place=place),
+            operations=operations,
+            clock=clock,
+        ),
         timelines=Timelines(store=store, limits=blueprint.limits),
         budgets=Budgets(store=store, limits=blueprint.limits, clock=clock),
         checkpoints=Checkpoints(store=store),

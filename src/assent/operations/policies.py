@@ -65,6 +65,10 @@ class Policies:
         row = await self._store.policy_revision(tenant, revision)
         return RuleTexts(number=row[0], text=row[1], rules=_rule_texts(row[1])) if row else None
 
+    def built(self, text: str) -> Engine:
+        """An engine of a text that need not be in force. Raises Malformed: `policy_invalid`."""
+        return self._build(text)
+
     def forget(self, tenant: TenantId) -> None:
         """Read the active revision again at the next decision."""
         self._engines.pop(tenant, None)

@@ -40,7 +40,7 @@ from assent.ledger.operations import Facts
 from assent.policy import reasons
 from assent.policy.approvals import Approval, Hypothetical
 from assent.policy.bundle import Bundle
-from assent.policy.cedar import Answer, Cedar, Question
+from assent.policy.cedar import Answer, Cedar, Judge, Question
 from assent.policy.explain import Explanation, explained
 from assent.policy.faults import malformed
 from assent.policy.principals import KnownPrincipal, chain_fault
@@ -129,6 +129,14 @@ class Engine:
             )
         except Exception:  # noqa: BLE001 (as in `decide`)
             return Explanation(decision=decision)
+
+    def applying(self, *, intent: Intent, intent_digest: Digest, facts: Facts) -> tuple[str, ...]:
+        """The names of all rules that apply to a call without an approval, whatever they make of it together; none when
+        it is refused before any rule is asked, or the rules could not be evaluated."""
+        if self._refusal(intent) is not None:
+            return ()
+        case = _Case(intent, intent_digest, facts, self._world.offers[intent.operation], self._slices[intent.operation])
+        return tuple(name for judge in case.slice.sides for name in self._ask(case, None, judge).rules)
 
     def _decide(self, intent: Intent, digest: Digest, facts: Facts, approval: Approval | None) -> Decision:
         refusal = self._refusal(intent)
@@ -227,9 +235,9 @@ class Engine:
                 break
         return answer
 
-    def _ask(self, case: _Case, approval: Approval | None) -> Answer:
+    def _ask(self, case: _Case, approval: Approval | None, judge: Judge | None = None) -> Answer:
         intent = case.intent
-        return case.slice.judge.ask(
+        return (judge or case.slice.judge).ask(
             Question(
                 principal=self._world.uids[intent.principal],
                 action=case.offer.action,

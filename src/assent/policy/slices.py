@@ -7,7 +7,8 @@ slice therefore leaves out only rules that cannot apply; the principal and the c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Final
 
 from assent.policy.cedar import Cedar, Judge
@@ -19,15 +20,21 @@ from assent.policy.world import World
 class Slice:
     """Some rules and their judge. `asks`: an approval can matter; `sees_*`: the digest or the run can."""
 
-    __slots__ = ("asks", "judge", "rules", "sees_intent", "sees_run")
-
-    def __init__(self, *, rules: Iterable[Rule], judge: Judge) -> None:
+    def __init__(self, *, rules: Iterable[Rule], making: Callable[[Iterable[Rule]], Judge]) -> None:
         self.rules: Final[Mapping[str, Rule]] = {rule.id: rule for rule in rules}
-        self.judge: Final = judge
+        self.judge: Final = making(self.rules.values())
+        self._making: Final = making
         seen = frozenset[str]().union(*(rule.reads for rule in self.rules.values()))
         self.asks: Final = any(rule.forbids and rule.asks for rule in self.rules.values())
         self.sees_intent: Final = not seen.isdisjoint({"intent", WHOLE})
         self.sees_run: Final = not seen.isdisjoint({"run", WHOLE})
+
+    @cached_property
+    def sides(self) -> tuple[Judge, Judge]:
+        """The permits alone and the forbids alone: asked apart, each side names all of its rules that apply."""
+        permits = (rule for rule in self.rules.values() if not rule.forbids)
+        forbids = (rule for rule in self.rules.values() if rule.forbids)
+        return self._making(permits), self._making(forbids)
 
     def named(self, ids: Iterable[str]) -> tuple[Rule, ...]:
         """The rules with these ids, in the order given."""
@@ -38,13 +45,16 @@ def slices(rules: Iterable[Rule], *, world: World, cedar: Cedar) -> dict[str, Sl
     """The slice of every operation. Operations that share their rules share the slice."""
     every = tuple(rules)
     entities = cedar.entities(world.entities())
+
+    def judging(some: Iterable[Rule]) -> Judge:
+        return cedar.judge({rule.id: rule.body for rule in some}, entities)
+
     made: dict[tuple[str, ...], Slice] = {}
     found: dict[str, Slice] = {}
     for offer in world.offers.values():
         reaching = tuple(rule for rule in every if world.reaches(rule, offer))
         ids = tuple(rule.id for rule in reaching)
         if ids not in made:
-            judge = cedar.judge({rule.id: rule.body for rule in reaching}, entities)
-            made[ids] = Slice(rules=reaching, judge=judge)
+            made[ids] = Slice(rules=reaching, making=judging)
         found[offer.name] = made[ids]
     return found

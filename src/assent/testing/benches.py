@@ -25,6 +25,8 @@ from assent.ledger.commands import OpenLog, ReleaseLease, RenewLease, TakeLease
 from assent.ledger.connectors import catalogue
 from assent.ledger.dispatch import Dispatcher
 from assent.ledger.operations import Operation, Place
+from assent.operations.asking import Asking
+from assent.operations.backtests import BackTests
 from assent.operations.budgeting import Budgeting
 from assent.operations.budgets import Budgets
 from assent.operations.executions import Executions
@@ -127,6 +129,10 @@ class Bench:
             entropy=entropy,
             budgeting=Budgeting(parts.limits),
         )
+        asking = Asking(operations=operations, tenants=parts.tenants, place=Place(workspace=str(parts.workspace)))
+        self.backtests = BackTests(
+            store=told, policies=self.policies, asking=asking, operations=operations, clock=clock
+        )  # fmt: skip
         self.reviews = Reviews(store=told, gate=self.gate, entropy=entropy)
         self.executions = Executions(gate=self.gate, ids=ids, fence=self.fence)
         self.timelines = Timelines(store=told, limits=parts.limits)

@@ -103,6 +103,10 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("policy check", f"{_HERE}.policies:check", "check the policy files"),
         Command("policy test", f"{_HERE}.policies:run_tests", "run the policy tests"),
         Command("policy explain", f"{_HERE}.policies:explain", "say what the policy files make of one call"),
+        Command("policy backtest", f"{_HERE}.replays:backtest", "decide recorded calls again by the policy files"),
+        Command(
+            "policy coverage", f"{_HERE}.replays:coverage", "say which rules recorded calls met, and which none did"
+        ),
         Command("policy activate", f"{_HERE}.policies:activate", "put the policy files in force"),
         Command("policy show", f"{_HERE}.policies:show", "show the policy in force"),
     ),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from assent.execution.outcomes import StreamEvent
     from assent.ledger.contracts import OperationContract
     from assent.operations.agents import Agents
+    from assent.operations.backtests import BackTests
     from assent.operations.budgets import Budgets
     from assent.operations.checkpoints import Checkpoints
     from assent.operations.connecting import Connecting
@@ -106,6 +107,11 @@ class House(Protocol):
     @property
     def policies(self) -> Policies:
         """Decides by."""
+        ...
+
+    @property
+    def backtests(self) -> BackTests:
+        """Decides again."""
         ...
 
     @property
