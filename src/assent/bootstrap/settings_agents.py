@@ -23,7 +23,7 @@ MODEL_KEYS = ("wire", "url", "key", "script", "about", "input_micros", "output_m
 PRICE_MAX = 10**12
 AGENT_KEYS = (
     "description", "roles", "models", "instructions", "instructions_file", "tools", "delegates", "delegated", "memory",
-    "capabilities", "mandate", "skills", "workspace_notes", "temperature_milli", "output_tokens_max",
+    "hands_to", "capabilities", "mandate", "skills", "workspace_notes", "temperature_milli", "output_tokens_max",
     "context_tokens_max",
     "turns_max", "tokens_max", "micros_max", "reset", "reset_limit",
 )  # fmt: skip
@@ -56,10 +56,12 @@ def read_agents(document: Document, *, models: tuple[ModelSettings, ...], home: 
             if endpoint not in known:
                 told = f"`{endpoint}` is not a declared model{near(endpoint, sorted(known))}"
                 document.fault(("agents", agent.name, "models"), told)
-        for other in agent.delegates:
-            if other not in {one.name for one in found}:
-                message = f"`{other}` is not an agent that can be talked to{near(other, [one.name for one in found])}"
-                document.fault(("agents", agent.name, "delegates"), message)
+        names = [one.name for one in found]
+        for field, others in (("delegates", agent.delegates), ("hands_to", agent.hands_to)):
+            for other in others:
+                if other not in names:
+                    message = f"`{other}` is not an agent that can be talked to{near(other, names)}"
+                    document.fault(("agents", agent.name, field), message)
     return found
 
 
@@ -107,7 +109,7 @@ def _agent(document: Document, name: str, home: Path) -> AgentDefinition:
     }
     texts = {
         field: document.texts((*key, field))
-        for field in ("models", "tools", "delegates", "delegated", "memory", "capabilities", "mandate")
+        for field in ("models", "tools", "delegates", "delegated", "hands_to", "memory", "capabilities", "mandate")
     }
     flags = {field: document.flag((*key, field), default=True) for field in ("skills", "workspace_notes")}
     temperature = document.number((*key, "temperature_milli"), default=-1, least=0, most=5_000)

@@ -72,4 +72,15 @@ def delegate(agent: str, task: str) -> dict[str, Any]:
     return {"agent": agent, "task": task}
 
 
-ASSISTANT: tuple[Callable[..., Any], ...] = (todo, ask, message, delegate)
+@operation(effect="read", name="assistant.hand_off", idempotent=True, content=["note"])
+def hand_off(agent: str, note: str = "") -> dict[str, Any]:
+    """Have another agent take over: it hears what you heard, answers the person, and goes on with the conversation.
+
+    Args:
+        agent: the agent's name
+        note: what it should know besides; it takes that as your words and not as the person's
+    """
+    return {"agent": agent, "note": note}
+
+
+ASSISTANT: tuple[Callable[..., Any], ...] = (todo, ask, message, delegate, hand_off)

@@ -32,6 +32,7 @@ BOX: Mapping[str, str] = MappingProxyType(
         "ask_user": "assistant.ask",
         "message": "assistant.message",
         "delegate": "assistant.delegate",
+        "hand_off": "assistant.hand_off",
         "find_agents": "agents.find",
         "skill": "assistant.skill",
         "memory_search": "memory.search",

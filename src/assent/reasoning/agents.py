@@ -29,9 +29,10 @@ class AgentDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     `models` are `endpoint:model` texts in the order in which they are tried. `tools` are names of tools in the box or
     of operations. `delegates` are the agents it may hand work to, and `delegated` the tools it may let them use: what
-    it may do itself and what it may pass on are two sets. `context_tokens_max` is what it is told at most in a turn,
-    `turns_max` how many turns a run has, `tokens_max` and `micros_max` (millionths of the currency unit) what a run may
-    use up (0: no limit of its own). `mandate` is what it is for, in lines (none: not said).
+    it may do itself and what it may pass on are two sets. `hands_to` are the agents that may take over from it.
+    `context_tokens_max` is what it is told at most in a turn, `turns_max` how many turns a run has, `tokens_max` and
+    `micros_max` (millionths of the currency unit) what a run may use up (0: no limit of its own). `mandate` is what it
+    is for, in lines (none: not said).
     """
 
     name: str
@@ -41,6 +42,7 @@ class AgentDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     tools: tuple[str, ...] = ()
     delegates: tuple[str, ...] = ()
     delegated: tuple[str, ...] = ()
+    hands_to: tuple[str, ...] = ()
     memory: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
     mandate: tuple[str, ...] = ()

@@ -12,15 +12,16 @@ from assent.operations.runs import entries, steps
 from assent.operations.runs.entries import Ended, Started
 from assent.operations.runs.states import ALIVE, RunMove, RunState
 from assent.operations.runs.story import Story
-from assent.operations.runs.surroundings import Around
+from assent.operations.runs.surroundings import Around, harmless
 from assent.operations.toolbox import Offer
 from assent.policy.mandates import Mandate, read_mandate
 from assent.primitives.ids import TenantId
+from assent.primitives.labels import Label
 from assent.reasoning.agents import AgentDefinition
+from assent.reasoning.context import Source
 from assent.reasoning.failures import FailureKind, failure
 from assent.reasoning.messages import Message, Text
 
-DEPTH_MAX = 4
 CHILDREN_MAX = 1_000
 
 
@@ -48,9 +49,11 @@ class Delegating:
         """The note that begins a child; or why there is none. A child uses no tool that its parent may not pass on."""
         parent, name = story.begun, str(step.call.arguments.get("agent", ""))
         agent = self._agents.get(name)
+        if agent is None or steps.refused(parent, step.call):
+            return steps.refused(parent, step.call) or steps.nobody(parent, step.call)
+        if step.call.effect.operation == steps.HAND_OFF:
+            return await self._taking_over(story, step, agent)
         chain = (*parent.ancestors, parent.agent.name)
-        if agent is None or _refused(parent, name):
-            return _refused(parent, name) or _nobody(parent, name)
         narrowed = tuple(tool for tool in agent.tools if tool in parent.agent.delegated)
         child = msgspec.structs.replace(
             agent, tools=narrowed, delegated=tuple(tool for tool in agent.delegated if tool in narrowed)
@@ -65,17 +68,35 @@ class Delegating:
         run = story.journal.id
         return entries.started(child_id(run, step.turn, step.place), begun, parent=run, salt=self._salt())
 
+    async def _taking_over(self, story: Story, step: steps.Attend, agent: AgentDefinition) -> Note:
+        """The note that begins the run of who takes over: with its own tools, on behalf of who handed over too, and
+        with what the person said, as the person said it. What is said to it besides is a model's, and told as that."""
+        parent = story.begun
+        around = await self._around(agent)
+        note = str(step.call.arguments.get("note", ""))
+        handed = Source(
+            name="handed_over", text=harmless(f"`{parent.agent.name}` handed this conversation over to you. {note}"),
+            source=f"agent:{parent.agent.name}", label=Label(), priority=30,
+        )  # fmt: skip
+        begun = Started(
+            agent=agent, offers=self._offers(agent, around), sections=(handed, *around.sections), prior=parent.prior,
+            task=parent.task, by=parent.by, on_behalf_of=(parent.agent.principal, *parent.on_behalf_of),
+            depth=parent.depth + 1, ancestors=(*parent.ancestors, parent.agent.name), todo=parent.todo,
+            mandates=(*parent.mandates, *purpose_of(agent)),
+        )  # fmt: skip
+        run = story.journal.id
+        return entries.started(child_id(run, step.turn, step.place), begun, parent=run, salt=self._salt())
+
     async def meet(self, story: Story) -> None:
         """Note how the children of a run ended, and which never began: if it has gone on since, it was told why."""
         for (turn, place), call in story.calls.items():
-            if call.effect.operation == steps.DELEGATE and not call.failed:
+            if call.effect.operation in steps.HANDS_ON and not call.failed:
                 id_ = child_id(story.journal.id, turn, place)
                 child = await self._store.journal(story.journal.tenant, "run", id_)
                 if child is not None and RunState(child.state) not in ALIVE:
                     story.children[call.effect.id] = (await self._tell(child.tenant, id_)).ended or Ended()
                 elif child is None and turn < story.turn:
-                    name = str(call.arguments.get("agent", ""))
-                    why = _refused(story.begun, name) or _nobody(story.begun, name)
+                    why = steps.refused(story.begun, call) or steps.nobody(story.begun, call)
                     story.children[call.effect.id] = Ended(failure=failure(FailureKind.TOOL_MISMATCH, why))
 
     async def ends_of(self, tenant: TenantId, run: str) -> list[Note]:
@@ -86,20 +107,6 @@ class Delegating:
             notes.append(entries.ended(child, RunMove.CANCEL, Ended(), by=run, salt=self._salt()))
             notes += await self.ends_of(tenant, child.id)
         return notes
-
-
-def _refused(parent: Started, name: str) -> str:
-    """Why a run may not hand work to an agent of this name, or an empty string. From its own record alone."""
-    if name not in parent.agent.delegates:
-        return _nobody(parent, name)
-    if name in (*parent.ancestors, parent.agent.name):
-        return f"`{name}` works on this already: handing it on would go in a circle"
-    return f"work is handed on at most {DEPTH_MAX} times" if parent.depth + 1 > DEPTH_MAX else ""
-
-
-def _nobody(parent: Started, name: str) -> str:
-    known = ", ".join(parent.agent.delegates) or "nobody"
-    return f"`{name[:80]}` is nobody it may hand work to; there are: {known}"
 
 
 def purpose_of(agent: AgentDefinition) -> tuple[Mandate, ...]:

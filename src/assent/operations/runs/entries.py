@@ -77,11 +77,12 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a session holds after a note: all that was said, as digests of pieces, the newest words, and what is left to
-    be done."""
+    be done; and which agent took it over (empty: the one that it began with)."""
 
     pieces: tuple[str, ...]
     text: str = ""
     todo: tuple[dict[str, Any], ...] = ()
+    agent: str = ""
 
 
 _encode = msgspec.json.Encoder(order="sorted").encode

@@ -12,7 +12,7 @@ from assent.ledger.effects import EffectState
 from assent.ledger.entries import SALT_BYTES
 from assent.ledger.journals import Content, Journal, Note, content
 from assent.ledger.operations import Operation
-from assent.ledger.ports import LedgerStore, Record
+from assent.ledger.ports import LedgerStore
 from assent.operations.gate import Gate
 from assent.operations.recovery import Recovery
 from assent.operations.runs import entries, steps
@@ -26,11 +26,11 @@ from assent.operations.runs.requests import Asked, Requests
 from assent.operations.runs.retelling import Retelling
 from assent.operations.runs.sessions import Sessions
 from assent.operations.runs.states import ALIVE, RUN, RunMove, RunState
-from assent.operations.runs.story import Story, begun_of, tell_story, unknown_flags, waits_for
+from assent.operations.runs.story import Story, tell_story
 from assent.operations.runs.summing_up import SummingUp
 from assent.operations.runs.surroundings import Around, Nothing, Surroundings
-from assent.operations.runs.transcript import heard_of, piece_bytes, text_of, transcript_of
-from assent.operations.runs.views import Retold, RunLine, RunView, TurnView, turns_of, view
+from assent.operations.runs.transcript import heard_of, piece_bytes, transcript_of
+from assent.operations.runs.views import Retold, RunLine, RunView, TurnView, line_of, turns_of, view
 from assent.operations.toolbox import SPELLED, Offer, offers_of
 from assent.primitives.clock import Clock, Entropy
 from assent.primitives.errors import Conflict, NotFound, Refused
@@ -118,6 +118,8 @@ class Runs:
             Malformed: `agent_malformed`, `mandate_malformed`, `tool_unknown`.
             NotFound: there is no such session.
         """
+        if session:
+            agent = await self._talked_to(tenant, session, agent)
         check_agent(agent)
         around = await self._surroundings.around(agent)
         words = redacted_words(task, self._redact)
@@ -270,7 +272,7 @@ class Runs:
         )
         wanted = {one.first_seq for one in found} | {one.last_seq for one in found if one.state == RunState.WAITING}
         records = await self._store.records_at(tenant, wanted)
-        return [_line(one, records) for one in found]
+        return [line_of(one, records) for one in found]
 
     async def interrupted(self, tenant: TenantId) -> list[Journal]:
         """Runs that nobody works on although they could go on: their node is gone."""
@@ -301,24 +303,40 @@ class Runs:
 
     async def _reply(self, story: Story, end: Ended) -> Note:
         """What a session is told by a run that ends: what others said in it meanwhile stays."""
-        tenant, base, asked = story.journal.tenant, story.latest, story.begun.prior
+        spoke = await self._taker(story)
+        tenant, base, asked = story.journal.tenant, spoke.latest, spoke.begun.prior
         journal, holds = await self._sessions.now(tenant, story.begun.session)
         before = holds.pieces
         if base is not None and before[: len(asked)] == asked:
             before = (*base.pieces, *before[len(asked) :])
         else:
             base = None  # the session was reset or summed up meanwhile: it is told this run as it was
-        prior = await self._retelling.begins(story, base)
-        said = [content(one) for one in piece_bytes(transcript_of(story, prior=prior, base=base)[len(prior) :])]
+        prior = await self._retelling.begins(spoke, base)
+        said = [content(one) for one in piece_bytes(transcript_of(spoke, prior=prior, base=base)[len(prior) :])]
         await self._keep(tenant, said)
-        todo = story.todo_before(story.turn + 1)
+        todo = spoke.todo_before(spoke.turn + 1)
         exchange = Exchange(
             pieces=(*before, *(one.digest for one in said)),
             text=end.text or (end.failure.message if end.failure else ""),
             todo=() if all(one.get("done") for one in todo) else tuple(todo),
+            agent=holds.agent if spoke is story else spoke.begun.agent.name,
         )
         key = f"reply/{story.journal.id}"
         return entries.replied(journal, exchange, run=story.journal.id, final=True, key=key, salt=self._salt())
+
+    async def _talked_to(self, tenant: TenantId, session: str, agent: AgentDefinition) -> AgentDefinition:
+        """Who answers in a session now: `agent`, or who took over from it and is still declared."""
+        _, holds = await self._sessions.now(tenant, session)
+        return self.agents.get(holds.agent, agent)
+
+    async def _taker(self, story: Story) -> Story:
+        """The run of who spoke last: of who took over, however often it was handed on, or this one."""
+        for (turn, place), call in sorted(story.calls.items()):
+            if turn == story.turn and steps.taken_over(story, call) is not None:
+                return await self._taker(
+                    await self.story(story.journal.tenant, child_id(story.journal.id, turn, place))
+                )
+        return story
 
     async def _call_off(self, tenant: TenantId, run: str, by: str) -> None:
         """Nobody is to say yes any more to what a cancelled run asked for, nor to carry out what somebody did."""
@@ -348,7 +366,11 @@ class Runs:
             "memory_search": {"sources": [*agent.memory]},
             "find_agents": {"delegates": [*agent.delegates]},
         }
-        more = ["skill"] * bool(around.skills) + ["memory_search"] * bool(agent.memory)
+        more = (
+            ["hand_off"] * bool(agent.hands_to)
+            + ["skill"] * bool(around.skills)
+            + ["memory_search"] * bool(agent.memory)
+        )
         return offers_of([*agent.tools, *more], self._contracts, spellings=self._spellings, given=given)
 
     async def _keep(self, tenant: TenantId, contents: Sequence[Content]) -> None:
@@ -370,16 +392,3 @@ class Runs:
 
     def _salt(self) -> bytes:
         return self._entropy(SALT_BYTES)
-
-
-def _line(journal: Journal, records: Mapping[int, Record]) -> RunLine:
-    first, last = records[journal.first_seq], records.get(journal.last_seq)
-    if unknown_flags(first):
-        session, task = "", "(begun by a newer release)"
-    else:
-        begun = begun_of(first)
-        session, task = begun.session, text_of(begun.task)
-    return RunLine(
-        id=journal.id, agent=journal.name, state=journal.state, session=session, task=task,
-        waits_for=waits_for(last) if last else "", updated_at_ms=journal.updated_at_ms,
-    )  # fmt: skip

@@ -223,13 +223,13 @@ def session_id(*, identity: str, channel: str, name: str) -> str:
 
 
 def _view(journal: Journal, last: Record) -> SessionView:
-    if last.payload is None:
-        text = ""
-    elif last.type == "session.asked":
+    text, agent = "", journal.name
+    if last.payload is not None and last.type == "session.asked":
         text = msgspec.json.decode(last.payload, type=str)
-    else:
-        text = msgspec.json.decode(last.payload, type=Exchange).text
+    elif last.payload is not None:
+        exchange = msgspec.json.decode(last.payload, type=Exchange)
+        text, agent = exchange.text, exchange.agent or agent
     return SessionView(
-        id=journal.id, agent=journal.name, state=journal.state, messages=last.body["messages"], text=text,
+        id=journal.id, agent=agent, state=journal.state, messages=last.body["messages"], text=text,
         forked=journal.parent, updated_at_ms=journal.updated_at_ms,
     )  # fmt: skip

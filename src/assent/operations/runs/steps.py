@@ -12,7 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from assent.ledger.effects import EffectState
-from assent.operations.runs.entries import Ended, Heard
+from assent.operations.runs.entries import Ended, Heard, Started
 from assent.operations.runs.handles import arguments_of
 from assent.operations.runs.states import RunMove
 from assent.operations.runs.story import Attempt, Call, Story
@@ -23,7 +23,10 @@ from assent.reasoning.messages import ToolCall
 
 ASK = "assistant.ask"
 DELEGATE = "assistant.delegate"
+HAND_OFF = "assistant.hand_off"
+HANDS_ON = frozenset({DELEGATE, HAND_OFF})
 HALTED = "halted"
+DEPTH_MAX = 4
 REPAIRS_MAX = 2
 """How often in a row an answer may be unusable, or hold nothing but proposals that nobody can ask for."""
 ROUNDS_MAX = 3
@@ -207,11 +210,47 @@ def _proposed(story: Story, turn: int, meaning: Proposed) -> Step:
     open_ = [step for place, _, record in calls if record and (step := _still_open(story, turn, place, record))]
     if open_:
         return min(open_, key=lambda step: _PATIENCE[type(step)])
+    taken = next((found for _, _, record in calls if record and (found := taken_over(story, record))), None)
+    if taken is not None:
+        return _ended_by(taken)
     if _loops(story):
         return _failed(FailureKind.LOOP_DETECTED, f"the same call came to the same result {SAME_MAX} times")
     if not meaning.calls and _repairs(story) > REPAIRS_MAX:
         return _failed(FailureKind.TOOL_MISMATCH, meaning.faults[0][2])
     return _next_turn(story)
+
+
+def taken_over(story: Story, call: Call) -> Ended | None:
+    """How the run ended that took over by this call, if one did."""
+    if call.effect.operation != HAND_OFF or refused(story.begun, call):
+        return None
+    return story.children.get(call.effect.id)
+
+
+def refused(begun: Started, call: Call) -> str:
+    """Why a run may not hand its work to whom it names, or an empty string. From its own record alone."""
+    name = str(call.arguments.get("agent", ""))
+    those = begun.agent.hands_to if call.effect.operation == HAND_OFF else begun.agent.delegates
+    if name not in those:
+        return nobody(begun, call)
+    if name in (*begun.ancestors, begun.agent.name):
+        return f"`{name}` works on this already: handing it on would go in a circle"
+    return f"work is handed on at most {DEPTH_MAX} times" if begun.depth + 1 > DEPTH_MAX else ""
+
+
+def nobody(begun: Started, call: Call) -> str:
+    """That whom it names is nobody it may hand work to."""
+    those = begun.agent.hands_to if call.effect.operation == HAND_OFF else begun.agent.delegates
+    name, known = str(call.arguments.get("agent", "")), ", ".join(those) or "nobody"
+    return f"`{name[:80]}` is nobody it may hand work to; there are: {known}"
+
+
+def _ended_by(taken: Ended) -> End:
+    if taken.failure is not None:
+        return End(move=RunMove.FAIL, payload=taken)
+    if not taken.text:
+        return _failed(FailureKind.TOOL_MISMATCH, "the run that took over was cancelled")
+    return _finished(taken.text)
 
 
 def _once_more(story: Story, turn: int, place: int) -> bool:
@@ -235,7 +274,7 @@ def _still_open(story: Story, turn: int, place: int, call: Call) -> Settle | Att
             return Wait(reason="review", of=effect.review)
         case EffectState.SUCCEEDED if effect.operation == ASK and answered(story, call) is None:
             return Wait(reason="person", of=effect.id, question=str(call.arguments.get("question", "")))
-        case EffectState.SUCCEEDED if effect.operation == DELEGATE and effect.id not in story.children:
+        case EffectState.SUCCEEDED if effect.operation in HANDS_ON and effect.id not in story.children:
             return Attend(turn=turn, place=place, call=call)
         case _:
             return None

@@ -22,7 +22,7 @@ FAULTS_TOLD_MAX = 10
 FAULT_CHARACTERS_MAX = 300
 
 _OURS = re.compile(
-    r"<(?=/?(?:system_policy|instructions|skills|workspace_skills|skills_left_out|workspace_notes|memory|todo)\b)",
+    r"<(?=/?(?:system_policy|instructions|skills|workspace_skills|skills_left_out|workspace_notes|handed_over|memory|todo)\b)",
     re.IGNORECASE,
 )
 

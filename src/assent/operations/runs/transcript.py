@@ -8,7 +8,7 @@ import msgspec
 
 from assent.operations.runs.entries import Compacted, Heard
 from assent.operations.runs.handles import handle_of, offer_at
-from assent.operations.runs.steps import ASK, DELEGATE, answered, meaning_of
+from assent.operations.runs.steps import ASK, HANDS_ON, answered, meaning_of
 from assent.operations.runs.story import Call, Story, proposals_of
 from assent.primitives.digests import digest
 from assent.primitives.labels import Integrity, Label, joined
@@ -89,7 +89,7 @@ def result_text(story: Story, call: Call) -> tuple[str, bool]:
     if call.effect.operation == ASK and not call.failed:
         said = answered(story, call)
         return (text_of(said.message), False) if said else (call.text, call.failed)
-    child = story.children.get(call.effect.id) if call.effect.operation == DELEGATE else None
+    child = story.children.get(call.effect.id) if call.effect.operation in HANDS_ON else None
     if child is None:
         return call.text, call.failed
     return (f"it failed: {child.failure.message}", True) if child.failure else (child.text, False)

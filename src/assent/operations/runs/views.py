@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from assent.ledger.journals import Journal
+from assent.ledger.ports import Record
 from assent.operations.runs import steps
 from assent.operations.runs.states import RunState
-from assent.operations.runs.story import Attempt, Story
+from assent.operations.runs.story import Attempt, Story, begun_of, unknown_flags, waits_for
 from assent.operations.runs.transcript import result_text, text_of
 from assent.reasoning.interpretation import Proposed
 from assent.reasoning.messages import Usage
@@ -50,6 +53,20 @@ class RunLine(msgspec.Struct, frozen=True, kw_only=True):
     updated_at_ms: int
 
 
+def line_of(journal: Journal, records: Mapping[int, Record]) -> RunLine:
+    """A run in a list, from its row and these of its entries."""
+    first, last = records[journal.first_seq], records.get(journal.last_seq)
+    if unknown_flags(first):
+        session, task = "", "(begun by a newer release)"
+    else:
+        begun = begun_of(first)
+        session, task = begun.session, text_of(begun.task)
+    return RunLine(
+        id=journal.id, agent=journal.name, state=journal.state, session=session, task=task,
+        waits_for=waits_for(last) if last else "", updated_at_ms=journal.updated_at_ms,
+    )  # fmt: skip
+
+
 class RunView(msgspec.Struct, frozen=True, kw_only=True):
     """A run as it is shown."""
 
@@ -75,7 +92,7 @@ def view(story: Story) -> RunView:
     waits = f"{step.reason} {step.of}" if isinstance(step, steps.Wait) else ""
     if isinstance(step, steps.Settle) and step.call:
         waits = story.waits_for or f"unknown {step.call.effect.id}"
-    if isinstance(step, steps.Ask):  # it goes on as soon as somebody has it go on
+    if isinstance(step, steps.Ask | steps.Attend):  # it goes on as soon as somebody has it go on
         waits = story.waits_for
     return RunView(
         id=journal.id, agent=story.begun.agent.name, state=journal.state, session=story.begun.session,

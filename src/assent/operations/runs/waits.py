@@ -8,8 +8,9 @@ from assent.ledger.journals import Journal
 from assent.ledger.ports import LedgerStore, Record
 from assent.ledger.reviews import ReviewState
 from assent.operations.halts import HALTS_MAX
-from assent.operations.runs.delegating import CHILDREN_MAX, DEPTH_MAX
+from assent.operations.runs.delegating import CHILDREN_MAX
 from assent.operations.runs.states import ALIVE, RunState
+from assent.operations.runs.steps import DEPTH_MAX
 from assent.primitives.clock import Clock
 from assent.primitives.ids import EffectId, ReviewId
 

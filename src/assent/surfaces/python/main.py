@@ -31,9 +31,10 @@ class Agent:
     `model` is `endpoint:name`, or several to fall back on; left out, one is found in the environment. `tools` are names
     of tools in the box, names of operations, or functions that are marked with `@assent.operation`; whether a call of
     one may happen is for the policy of the installation to say. `delegates` are agents it may hand work to, `delegated`
-    the tools it may let them use. `limits` are further fields of an agent: `turns_max`, `tokens_max`, `micros_max`,
-    `output_tokens_max`, `context_tokens_max`, `temperature_milli`, `memory`, `skills`, `workspace_notes`, and
-    `mandate`: what it is for (`["files.write path=reports/*"]`), beyond which every call takes a consent of its own.
+    the tools it may let them use; `hands_to` are agents that may take over from it. `limits` are further fields of an
+    agent: `turns_max`, `tokens_max`, `micros_max`, `output_tokens_max`, `context_tokens_max`, `temperature_milli`,
+    `memory`, `skills`, `workspace_notes`, and `mandate`: what it is for (`["files.write path=reports/*"]`), beyond
+    which every call takes a consent of its own.
 
     Raises, when it is talked to:
         Malformed: `model_missing`, naming the ways to get one; `agent_malformed`; settings with mistakes.
@@ -50,11 +51,12 @@ class Agent:
         tools: Sequence[Tool] = (),
         delegates: Sequence[Agent] = (),
         delegated: Sequence[str] = (),
+        hands_to: Sequence[Agent] = (),
         folder: str | Path | None = None,
         **limits: object,
     ) -> None:
         self.name = name
-        self._delegates = tuple(delegates)
+        self._others = (*delegates, *hands_to)
         self._functions = tuple(tool for tool in tools if not isinstance(tool, str))
         self._folder = Path(folder) if folder is not None else None
         names = tuple(tool for tool in tools if isinstance(tool, str))
@@ -66,6 +68,7 @@ class Agent:
             "tools": (*names, *(("delegate",) if delegates and "delegate" not in names else ())),
             "delegates": tuple(one.name for one in delegates),
             "delegated": tuple(delegated),
+            "hands_to": tuple(one.name for one in hands_to),
         }
 
     async def achat(
@@ -122,12 +125,12 @@ class Agent:
     def _family(self) -> list[Agent]:
         """Every agent that work may be handed to, however far."""
         found: dict[str, Agent] = {}
-        waiting = [*self._delegates]
+        waiting = [*self._others]
         while waiting:
             one = waiting.pop()
             if one.name not in found and one is not self:
                 found[one.name] = one
-                waiting += one._delegates  # noqa: SLF001 (another of the same class)
+                waiting += one._others  # noqa: SLF001 (another of the same class)
         return list(found.values())
 
     def _named(self) -> dict[str, Any]:

@@ -164,6 +164,7 @@ def tell_agents(
                 ("models", ", ".join(one["models"])),
                 ("tools", ", ".join(one["tools"]) or "none"),
                 ("hands work to", ", ".join(one["delegates"])),
+                ("hands over to", ", ".join(one["hands_to"])),
                 ("served", _service(one["served"], now_ms)),
             ]
         )
