@@ -104,8 +104,7 @@ class Schema:
             raise Malformed("query_malformed", "what is asked for is no text that an entry can have")
         if len(query_keys(query)) > KEYS_ASKED_MAX:
             raise Malformed("query_malformed", f"at most {KEYS_ASKED_MAX} things are asked for at once")
-        if not 0 < query.limit <= FOUND_MAX:
-            raise Malformed("query_malformed", f"`limit` is 1 to {FOUND_MAX}")
+        check_many(query.limit, most=FOUND_MAX)
         return replace(query, fields=exact(query.fields, self.fields)) if query.fields else query
 
     def keys(self, entry: Entry) -> list[str]:
@@ -164,6 +163,16 @@ def check_batch(entries: Sequence[Entry]) -> None:
         raise Malformed("entry_malformed", f"1 to {BATCH_MAX} entries are written at once, and not {len(entries)}")
     if len({entry.tenant for entry in entries}) > 1 or len({entry.id for entry in entries}) < len(entries):
         raise Malformed("entry_malformed", "entries that are written at once have one tenant, and ids that differ")
+
+
+def check_many(count: int, *, most: int) -> None:
+    """Check how many are asked for, or taken out, at once.
+
+    Raises:
+        Malformed: `query_malformed`.
+    """
+    if not 0 < count <= most:
+        raise Malformed("query_malformed", f"1 to {most} are asked for, or taken out, at once, and not {count}")
 
 
 def check_seen(after: int, *, floor: int, revision: int) -> None:

@@ -28,7 +28,10 @@ class Registry(Protocol):
         ...
 
     async def drop(self, tenant: TenantId, ids: Sequence[str], *, fence: Fence) -> int:
-        """Take entries of this node out; one that is not there is no fault. The revision. Raises as `put`."""
+        """Take entries of this node out; one that is not there is no fault. The revision.
+
+        Raises as `put`, and Malformed: `query_malformed`: they are none, or more than `BATCH_MAX`.
+        """
         ...
 
     async def get(self, tenant: TenantId, id_: str) -> Entry | None:
@@ -47,6 +50,7 @@ class Registry(Protocol):
         """Take out entries of nodes whose lease is over, at most `limit`; how many were. Each is a change.
 
         Raises:
+            Malformed: `query_malformed`: `limit` is not 1 to `BATCH_MAX`.
             Unavailable: `lease_lost`: the sweeper's own lease is over; nothing was taken out.
         """
         ...
@@ -63,6 +67,7 @@ class Registry(Protocol):
         becomes one when the entry is swept.
 
         Raises:
+            Malformed: `query_malformed`: `limit` is not 1 to `FOUND_MAX`.
             Conflict: `watch_lagged`: something that is gone since is forgotten, or the registry was never at this
                 revision; everything must be read anew.
         """

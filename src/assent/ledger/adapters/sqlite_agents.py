@@ -21,12 +21,14 @@ from assent.primitives.ids import NodeId, TenantId
 from assent.primitives.leases import Fence
 from assent.registry.agents import (
     BATCH_MAX,
+    FOUND_MAX,
     REVISIONS_KEPT,
     Change,
     Entry,
     Query,
     Schema,
     check_batch,
+    check_many,
     check_seen,
     query_keys,
 )
@@ -76,12 +78,14 @@ class SqliteRegistry:
         return revision
 
     async def drop(self, tenant: TenantId, ids: Sequence[str], *, fence: Fence) -> int:
+        check_many(len(ids), most=BATCH_MAX)
         command = DropAgents(tenant=tenant, ids=tuple(ids), fence=fence, kept=self._kept)
         revision: int = await self._store.apply(command)
         self._bell.ring(command.tenant)
         return revision
 
     async def sweep(self, tenant: TenantId, *, limit: int, fence: Fence) -> int:
+        check_many(limit, most=BATCH_MAX)
         if not await self._store.look(lambda c: (not _holds(c, fence)) or _left_behind(c, tenant, 1)):
             return 0  # nearly always; a commit is for when there is something
         swept: int = await self._store.apply(SweepAgents(tenant=tenant, limit=limit, fence=fence, kept=self._kept))
@@ -109,6 +113,7 @@ class SqliteRegistry:
         return int(revision)
 
     async def changes(self, tenant: TenantId, *, after: int, limit: int) -> list[Change]:
+        check_many(limit, most=FOUND_MAX)
         sql = (
             f"SELECT a.id, {_COLUMNS}, {_LEASED} FROM agents a WHERE a.tenant = ? AND a.revision > ?"
             " ORDER BY a.revision LIMIT ?"

@@ -11,12 +11,15 @@ from assent.primitives.errors import Conflict, Unavailable
 from assent.primitives.ids import TenantId
 from assent.primitives.leases import Fence
 from assent.registry.agents import (
+    BATCH_MAX,
+    FOUND_MAX,
     REVISIONS_KEPT,
     Change,
     Entry,
     Query,
     Schema,
     check_batch,
+    check_many,
     check_seen,
     query_keys,
 )
@@ -52,6 +55,7 @@ class MemoryRegistry:
         return self._written(entries[0].tenant, shelf)
 
     async def drop(self, tenant: TenantId, ids: Sequence[str], *, fence: Fence) -> int:
+        check_many(len(ids), most=BATCH_MAX)
         self._must_hold(fence)
         shelf = self._shelf(tenant)
         there = [id_ for id_ in dict.fromkeys(ids) if shelf.get(id_) is not None]
@@ -62,6 +66,7 @@ class MemoryRegistry:
         return self._written(tenant, shelf)
 
     async def sweep(self, tenant: TenantId, *, limit: int, fence: Fence) -> int:
+        check_many(limit, most=BATCH_MAX)
         self._must_hold(fence)
         shelf = self._shelf(tenant)
         dead = (id_ for owner in shelf.owners if not self._holds(owner) for id_ in shelf.owned(owner))
@@ -87,6 +92,7 @@ class MemoryRegistry:
         return self._read(tenant).revision
 
     async def changes(self, tenant: TenantId, *, after: int, limit: int) -> list[Change]:
+        check_many(limit, most=FOUND_MAX)
         shelf = self._read(tenant)
         check_seen(after, floor=shelf.floor, revision=shelf.revision)
         return [

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from assent.primitives.errors import Conflict, Malformed, Unavailable
 from assent.primitives.ids import NodeId, TenantId
 from assent.primitives.leases import Fence
-from assent.registry.agents import KEYS_ASKED_MAX, Entry, Health, Query, Schema
+from assent.registry.agents import BATCH_MAX, FOUND_MAX, KEYS_ASKED_MAX, Entry, Health, Query, Schema
 from assent.registry.fields import TEXTS_MAX, Field, Value
 from assent.registry.ports import Registry
 
@@ -331,3 +331,16 @@ class RegistryConformance:
         ):  # fmt: skip
             with pytest.raises(Malformed):
                 run(registry.find(ACME, query))
+
+    def test_no_more_is_done_at_once_than_the_limits_say(self, world: RegistryWorld) -> None:
+        registry, _, run, *_ = world
+        run(registry.put([entry("one")], fence=MINE))
+        for limit in (0, -1, FOUND_MAX + 1):
+            with pytest.raises(Malformed):
+                run(registry.changes(ACME, after=0, limit=limit))
+        for limit in (0, -1, BATCH_MAX + 1):
+            with pytest.raises(Malformed):
+                run(registry.sweep(ACME, limit=limit, fence=MINE))
+        for ids in ([], [f"a{n}" for n in range(BATCH_MAX + 1)]):
+            with pytest.raises(Malformed):
+                run(registry.drop(ACME, ids, fence=MINE))
