@@ -11,6 +11,7 @@ import pytest
 from assent.bootstrap.node import Node
 from assent.ledger.contracts import Output
 from assent.operations.functions import operation
+from assent.operations.runs.events import Words
 from assent.operations.runs.flowing import flow_of
 from assent.operations.scripts import Script, ScriptedModel
 from assent.primitives.errors import Malformed
@@ -216,5 +217,25 @@ def test_flow_is_the_same_whenever_it_is_told(tmp_path: Path) -> None:
                 Integrity.ORG,
                 Integrity.THIRD_PARTY,
             ]
+
+    asyncio.run(body())
+
+
+@operation(effect="read", name="bank.secret", outputs=[Output(field="/result", readers=("person:bob", "host:m:1"))])
+def secret() -> str:
+    """What only Bob may read."""
+    return "s3cret"
+
+
+def test_answer_that_rests_on_what_the_person_may_not_read_is_withheld_and_not_even_streamed(tmp_path: Path) -> None:
+    async def body() -> None:
+        who = agent("bank.secret")
+        lines = [line("", ("bank_secret", {})), line("it is s3cret")]
+        async with house(tmp_path, who, lines=lines, functions=(secret,), policy=STARTER + BANK) as node:
+            events: list[Any] = []
+            seen = await answered(node, "tell me", of=who, events=events)
+            assert (seen.state, seen.text) == ("failed", "")
+            assert seen.failure.startswith("answer_withheld")
+            assert not [one for one in events if isinstance(one, Words)]
 
     asyncio.run(body())

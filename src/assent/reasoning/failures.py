@@ -34,6 +34,7 @@ class FailureKind(StrEnum):
     BUDGET_EXHAUSTED = "budget_exhausted"
     ADAPTER_UNAVAILABLE = "adapter_unavailable"
     ADAPTER_REJECTED = "adapter_rejected"
+    ANSWER_WITHHELD = "answer_withheld"
 
 
 CLASS_OF: Mapping[FailureKind, RetryClass] = MappingProxyType(
@@ -49,6 +50,7 @@ CLASS_OF: Mapping[FailureKind, RetryClass] = MappingProxyType(
         FailureKind.BUDGET_EXHAUSTED: RetryClass.REPAIRABLE,
         FailureKind.ADAPTER_UNAVAILABLE: RetryClass.RETRYABLE,
         FailureKind.ADAPTER_REJECTED: RetryClass.TERMINAL,
+        FailureKind.ANSWER_WITHHELD: RetryClass.TERMINAL,
     }
 )
 

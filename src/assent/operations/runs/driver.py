@@ -32,7 +32,7 @@ from assent.operations.runs.events import (
     RunEnded,
     Waiting,
 )
-from assent.operations.runs.flowing import flow_of, provenance_of
+from assent.operations.runs.flowing import flow_of, provenance_of, withheld
 from assent.operations.runs.questions import Questions, Told
 from assent.operations.runs.requests import Requests
 from assent.operations.runs.states import ALIVE, RunMove, RunState
@@ -44,6 +44,7 @@ from assent.primitives.clock import Clock, Entropy
 from assent.primitives.errors import Conflict, NotFound
 from assent.primitives.ids import TenantId
 from assent.primitives.leases import Fence
+from assent.reasoning.failures import FailureKind, failure
 from assent.reasoning.messages import ToolCall
 
 MOVED_MAX = 4
@@ -137,6 +138,9 @@ class Driver:
                 await self._see_to(story, step, tell)
             case steps.Wait():
                 await self._wait(story, step, tell)
+            case steps.End(move=RunMove.FINISH) if why := withheld(story, prior=told.prior):
+                hidden = Ended(failure=failure(FailureKind.ANSWER_WITHHELD, why))
+                await self.end(story, RunMove.FAIL, hidden, by="assent", tell=tell)
             case steps.End():
                 await self.end(story, step.move, step.payload, by="assent", tell=tell)
 

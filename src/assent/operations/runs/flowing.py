@@ -35,6 +35,18 @@ def flow_of(story: Story, *, prior: Sequence[Piece], turn: int) -> Flow:
     return flow
 
 
+def may_hear(label: Label, person: str) -> bool:
+    """Whether a person may be told what was made of something with this label."""
+    return label.readers is None or person in label.readers
+
+
+def withheld(story: Story, *, prior: Sequence[Piece]) -> str:
+    """Why the last words of a run are not for whom it works for, or an empty string: an answer is a sink, too."""
+    person = story.begun.on_behalf_of[-1]
+    context = flow_of(story, prior=prior, turn=story.turn + 1).context
+    return "" if may_hear(context, person) else f"the answer may rest on what `{person}` may not read, and is withheld"
+
+
 def provenance_of(
     story: Story,
     flow: Flow,

@@ -21,6 +21,7 @@ from assent.operations.runs import entries, steps
 from assent.operations.runs.breakers import Breakers
 from assent.operations.runs.entries import Compacted, Ended
 from assent.operations.runs.events import ModelFailed, OnRunEvent, Shortened, TurnBegan, Words
+from assent.operations.runs.flowing import may_hear
 from assent.operations.runs.scribing import Commission, Scribe
 from assent.operations.runs.shortening import cut_to_fit
 from assent.operations.runs.states import RunMove
@@ -114,13 +115,14 @@ class Questions:
         if step.delay_ms:
             await asyncio.sleep(step.delay_ms / 1000)
         step = replace(step, model=self._breakers.chosen(step.model, story.begun.agent.models))
+        heard = may_hear(pack.label, story.begun.on_behalf_of[-1])
         shown: list[str] = []
         operation = self._operations.get(_endpoint(step.model))
         live = operation.live() if isinstance(operation, ModelOperation) else None
 
         def show(event: StreamEvent) -> None:
             for delta in live.feed(event.data) if live else ():
-                if isinstance(delta, TextDelta):
+                if isinstance(delta, TextDelta) and heard:
                     shown.append(delta.text)
                     tell(Words(run=story.journal.id, turn=step.turn, text=delta.text))
 
@@ -131,7 +133,7 @@ class Questions:
         await self._read(story, effect)
         self._note(story.attempts[step.turn][step.attempt], step.model)
         said = story.answer(step.turn)
-        if said and said.text and not shown:  # it came in one piece
+        if said and said.text and not shown and heard:  # it came in one piece
             tell(Words(run=story.journal.id, turn=step.turn, text=said.text))
         _tell_fault(story, step, tell)
         return None

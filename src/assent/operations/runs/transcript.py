@@ -144,8 +144,10 @@ def _label_of_results(story: Story, turn: int, answer: Completion) -> Label:
     places = range(len(proposals_of(answer)))
     if not places or any((turn, place) not in story.calls or story.calls[turn, place].failed for place in places):
         return Label()
-    roots = [[one.label for one in offer_at(story, turn, place).outputs if not one.field][:1] for place in places]
-    return joined(one for root in roots for one in root or [Label()])
+    offers = [offer_at(story, turn, place) for place in places]
+    roots = [[one.label for one in offer.outputs if not one.field][:1] or [Label()] for offer in offers]
+    kept = [Label(integrity=Integrity.SYSTEM, readers=one.readers) for offer in offers for one in offer.outputs]
+    return joined((*(one for root in roots for one in root), *kept))
 
 
 def call_id(story: Story, turn: int, place: int) -> str:
