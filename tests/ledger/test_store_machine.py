@@ -27,10 +27,12 @@ from assent.ledger.commands import (
     ReleaseLease,
     RenewLease,
     TakeLease,
+    WriteNotes,
 )
 from assent.ledger.decisions import Verdict
 from assent.ledger.effects import EFFECT, Effect, EffectState, Move
 from assent.ledger.entries import read_entry
+from assent.ledger.journals import Note, content, note
 from assent.ledger.ports import Record
 from assent.primitives.digests import digest
 from assent.primitives.errors import AssentError
@@ -63,6 +65,11 @@ holds = st.builds(
     limit=st.integers(5, 60),
 )
 some_holds = st.lists(holds, max_size=3, unique_by=lambda hold: (hold.scope, hold.unit, hold.window)).map(tuple)
+# Few journals, keys and words, so that writers meet in them.
+journal_names = st.sampled_from([("run", "run_1"), ("run", "run_2"), ("session", "ses_1")])
+journal_keys = st.sampled_from(["", "", "k1", "k2"])
+stale = st.sampled_from([0, 0, 0, 1])
+hows = st.fixed_dictionaries({"words": contents, "owned": st.booleans(), "late": stale, "key": journal_keys})
 uses = st.none() | st.dictionaries(st.sampled_from([Unit.TOKENS.value, Unit.MICROS.value]), st.integers(0, 9))
 
 
@@ -241,6 +248,45 @@ class Worlds(RuleBasedStateMachine):
         if effect.state is not EffectState.GRANTED:
             self.send(self.scribes[0].withdraw(effect))
 
+    # Journals
+
+    @rule(node=nodes, tenant=tenants, name=journal_names, how=hows, pieces=st.lists(contents, max_size=2))
+    def write_a_note(self, node, tenant, name, how, pieces):
+        self.write(node, tenant, (self.note_in(tenant, *name, **how),), pieces)
+
+    @rule(node=nodes, tenant=tenants, how=hows, other=hows)
+    def write_notes_that_belong_together(self, node, tenant, how, other):
+        notes = (self.note_in(tenant, "run", "run_1", **how), self.note_in(tenant, "session", "ses_1", **other))
+        self.write(node, tenant, notes, [how["words"]])
+
+    @rule(node=nodes, tenant=tenants, name=journal_names, count=st.integers(2, 4), keys=st.booleans())
+    def many_write_at_once(self, node, tenant, name, count, keys):
+        notes = [
+            self.note_in(tenant, *name, words=str(one % 2), owned=False, late=0, key="k3" * keys)
+            for one in range(count)
+        ]
+        fence = self.scribes[node].fence
+        self.send_at_once([WriteNotes(tenant=tenant, fence=fence, notes=(one,)) for one in notes], through=node // 2)
+
+    def note_in(self, tenant: TenantId, kind: Any, id_: str, *, words: str, owned: bool, late: int, key: str) -> Note:
+        stands = self.model.journals.journals.get((tenant, kind, id_))
+        return note(
+            kind=kind, id_=id_, before=stands.last_seq - late if stands else -1, state=f"{words}{owned}", owned=owned,
+            type_=f"{kind}.said", body={"words": words}, salt=b"s" * 16, payload=words.encode(), name="writer",
+            parent="ses_1" * (kind == "run"), key=key,
+        )  # fmt: skip
+
+    def write(self, node: int, tenant: TenantId, notes: tuple[Note, ...], pieces: list[str]) -> None:
+        kept = tuple(content(one.encode()) for one in pieces)
+        command = WriteNotes(tenant=tenant, fence=self.scribes[node].fence, notes=notes, contents=kept)
+        self.send(command, through=node // 2)
+
+    @rule(which=st.integers(0, 1))
+    def open_again(self, which):
+        self.stores[which].close()
+        self.stores[which] = self.folder.ledger()
+        self.stores[which].open()
+
     # Reviews, policy, leases, time
 
     @precondition(lambda self: self.some(EffectState.IN_REVIEW))
@@ -330,6 +376,25 @@ class Worlds(RuleBasedStateMachine):
         held = [lease for lease in self.model.leases.values() if lease.holder and lease.expires_at_ms]
         assert sorted(lease.name for lease, _ in leases) == sorted(lease.name for lease in held)
         assert all(lapsed == (lease.expires_at_ms <= self.clock.now_ms()) for lease, lapsed in leases)
+
+    @invariant()
+    def journals_are_the_same(self):
+        store, model = self.stores[1], self.model.journals
+        for tenant in TENANTS:
+            for kind in ("run", "session"):
+                shown = self.loop.run_until_complete(store.journals(tenant, kind, limit=1_000))
+                assert shown == model.listed(tenant, kind)
+            pieces = {name: data for (of, name), data in model.contents.items() if of == tenant}
+            names = [digest(one) for one in (b"a", b"b")]
+            assert self.loop.run_until_complete(store.contents(tenant, names)) == pieces
+        for (tenant, _, id_), journal in model.journals.items():
+            assert self.loop.run_until_complete(store.journal(tenant, journal.kind, id_)) == journal
+            told = self.loop.run_until_complete(store.notes(tenant, journal.kind, id_))
+            seqs = model.seqs[tenant, journal.kind, id_]
+            assert [one.seq for one in told] == seqs
+            assert [one.body["before"] for one in told] == [-1, *seqs[:-1]]
+            found = self.loop.run_until_complete(store.records_at(tenant, [*seqs, 10**9]))
+            assert found == {one.seq: one for one in told}
 
     def teardown(self):
         try:

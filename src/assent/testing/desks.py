@@ -8,9 +8,10 @@ from typing import Any
 
 from assent.execution.outcomes import Ending
 from assent.ledger.budgets import Hold, Shortage
-from assent.ledger.commands import Accept, Accepted, Command, Settled, TakeLease
+from assent.ledger.commands import Accept, Accepted, Command, Settled, TakeLease, WriteNotes
 from assent.ledger.decisions import Verdict
 from assent.ledger.effects import Effect
+from assent.ledger.journals import Content, Note, Noted
 from assent.ledger.ports import LedgerStore
 from assent.primitives.clock import Clock
 from assent.primitives.errors import AssentError
@@ -99,6 +100,13 @@ class Desk:
             )
         )
         return settled
+
+    async def write(self, *notes: Note, tenant: TenantId = ACME, contents: tuple[Content, ...] = ()) -> Noted:
+        """Write notes into journals, as this node."""
+        noted: Noted = await self.store.apply(
+            WriteNotes(tenant=tenant, fence=self.scribe.fence, notes=notes, contents=contents)
+        )
+        return noted
 
     async def find(self, tenant: TenantId, effect: EffectId) -> Effect:
         """The effect as it stands; it must be there."""

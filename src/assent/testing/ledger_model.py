@@ -31,14 +31,17 @@ from assent.ledger.commands import (
     Settled,
     TakeLease,
     Withdraw,
+    WriteNotes,
 )
 from assent.ledger.effects import EFFECT, Effect, EffectState, Move
+from assent.ledger.journals import Noted
 from assent.ledger.reviews import REVIEW, Review, ReviewMove, ReviewState, may_not_answer
 from assent.primitives.clock import Clock
 from assent.primitives.errors import Conflict, NotFound, Refused, Unavailable
 from assent.primitives.ids import EffectId, ReviewId, TenantId
 from assent.primitives.leases import Fence, Lease
 from assent.testing.budget_model import BudgetModel
+from assent.testing.journal_model import JournalModel
 
 Line: TypeAlias = tuple[str, str, int]
 
@@ -53,6 +56,7 @@ class LedgerModel:
         self.policies: dict[TenantId, list[str]] = defaultdict(list)
         self.leases: dict[str, Lease] = {}
         self.budgets = BudgetModel(clock)
+        self.journals = JournalModel(clock)
         self.logs: dict[TenantId, list[Line]] = defaultdict(list)
 
     def apply(self, command: Command) -> Any:  # noqa: ANN401 (the port's: each command has its own result)
@@ -134,6 +138,14 @@ class LedgerModel:
     def _dismissstop(self, c: DismissStop) -> int:
         self.budgets.dismiss(c.tenant, c.effect)
         return self._log(c.tenant, "budget.dismissed", "", -1)
+
+    # Journals
+
+    def _writenotes(self, c: WriteNotes) -> Noted:
+        self._must_live(c.fence)
+        return self.journals.write(
+            c, log=lambda tenant, kind, before: self._log(tenant, kind, "", before), lives=self._lives
+        )
 
     # Reviews
 
@@ -247,11 +259,17 @@ class LedgerModel:
         return found
 
     def _must_hold(self, tenant: TenantId, fence: Fence, revision: str) -> None:
-        lease = self._lease(fence)
-        if lease is None or lease.expires_at_ms <= self._clock.now_ms():
-            raise Unavailable("lease_lost", "it lapsed or was taken")
+        self._must_live(fence)
         if self._active(tenant) != revision:
             raise Conflict("policy_moved", "another is active")
+
+    def _must_live(self, fence: Fence) -> None:
+        if not self._lives(fence.node, fence.number):
+            raise Unavailable("lease_lost", "it lapsed or was taken")
+
+    def _lives(self, node: str, fence: int) -> bool:
+        lease = self.leases.get(node)
+        return lease is not None and lease.fence == fence and lease.expires_at_ms > self._clock.now_ms()
 
     def _lease(self, fence: Fence) -> Lease | None:
         lease = self.leases.get(fence.node)

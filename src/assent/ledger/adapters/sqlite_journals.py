@@ -130,12 +130,19 @@ def _write(connection: sqlite3.Connection, book: LogBook, command: WriteNotes, n
         ).rowcount  # fmt: skip
     if changed != 1:
         raise _refused(connection, command, note)
-    if note.key:
-        connection.execute(
-            "INSERT INTO journal_keys (tenant, kind, journal, key, digest, seq) VALUES (?, ?, ?, ?, ?, ?)",
-            (command.tenant, note.kind, note.id, note.key, _digest(note), seq),
-        )
+    if note.key and not _keep_key(connection, command.tenant, note, seq):
+        raise _moved(note)  # it stands there, and the notes that were to come with it do not
     return seq
+
+
+def _keep_key(connection: sqlite3.Connection, tenant: TenantId, note: Note, seq: int) -> bool:
+    """Keep the key of an entry, unless it stands in this journal."""
+    kept = connection.execute(
+        "INSERT INTO journal_keys (tenant, kind, journal, key, digest, seq) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        (tenant, note.kind, note.id, note.key, _digest(note), seq),
+    )
+    return kept.rowcount == 1
 
 
 def _placed(note: Note, *, node: str, fence: int) -> Draft:
@@ -148,6 +155,10 @@ def _refused(connection: sqlite3.Connection, command: WriteNotes, note: Note) ->
         return Conflict(
             "journal_held", f"another node works on {note.kind} `{note.id[:80]}`", hint="wait until it is done"
         )
+    return _moved(note)
+
+
+def _moved(note: Note) -> Conflict:
     return Conflict("journal_moved", f"{note.kind} `{note.id[:80]}` has moved on meanwhile", hint="look at it again")
 
 

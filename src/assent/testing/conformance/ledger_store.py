@@ -14,9 +14,12 @@ from __future__ import annotations
 
 from assent.testing.conformance.ledger_budgets import LedgerBudgetsSuite
 from assent.testing.conformance.ledger_effects import LedgerEffectsSuite
+from assent.testing.conformance.ledger_journals import LedgerJournalsSuite
 from assent.testing.conformance.ledger_reads import LedgerReadsSuite
 from assent.testing.conformance.ledger_reviews import LedgerReviewsSuite
 
 
-class LedgerStoreSuite(LedgerEffectsSuite, LedgerReviewsSuite, LedgerReadsSuite, LedgerBudgetsSuite):
+class LedgerStoreSuite(
+    LedgerEffectsSuite, LedgerReviewsSuite, LedgerReadsSuite, LedgerBudgetsSuite, LedgerJournalsSuite
+):
     """The whole suite."""
