@@ -11,12 +11,15 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Callable, Collection, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from assent.bootstrap.node import Node
+from assent.ledger.adapters.sqlite import SqliteLedger
+from assent.ledger.commands import FenceOut, Settle
 from assent.ledger.effects import Effect
 from assent.ledger.journals import Journal
 from assent.ledger.ports import Record
@@ -27,7 +30,9 @@ from assent.operations.runs.steps import next_step
 from assent.operations.runs.story import Story, tell_story
 from assent.operations.runs.views import turns_of, view
 from assent.operations.scripts import Line, Script, ScriptedCall, ScriptedModel
+from assent.primitives.errors import Unavailable
 from assent.primitives.ids import ReviewId, TenantId
+from assent.primitives.leases import SYSTEM
 from tests.operations.agents_house import ANN, FAILS, TENANT, Spoken, agent, answered, house, is_summing_up, line
 
 FOLDER = Path(__file__).with_name("histories")
@@ -221,6 +226,28 @@ async def paused_resumed_and_cancelled(folder: Path) -> History:
         await node.runs.drive(TENANT, ids[0], by=ANN)
         await node.runs.cancel(TENANT, ids[1], by=ANN)
         return await recorded(node)
+
+
+@scene
+async def dies_as_a_model_fails_and_goes_on_elsewhere(folder: Path) -> History:
+    who = agent(models=("far:it", "play:it"))
+    far = Spoken("far", lambda _: line(f"{FAILS}adapter_unavailable"))
+
+    async def nothing_is_written_any_more(command: Any) -> Any:
+        if isinstance(command, Settle):
+            raise Unavailable("database_gone", "this node is about to die")
+        return await SqliteLedger.apply(store, command)
+
+    async with house(folder, who, lines=[line("from the second")], others=[far]) as node:
+        run = await node.runs.begin(TENANT, who, "hello", by=ANN)
+        async with house(folder, who, lines=[line("from the second")], others=[far]) as other:
+            store: Any = node.gate._store
+            store.apply = nothing_is_written_any_more
+            with suppress(Unavailable):
+                await node.runs.drive(TENANT, run)
+            await other.gate._store.apply(FenceOut(tenant=SYSTEM, fence=node.host._fence, dead=True))
+            await other.runs.drive(TENANT, run)
+            return await recorded(other)
 
 
 @scene

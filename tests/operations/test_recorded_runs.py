@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from assent.bootstrap.node import Node
 from assent.operations.runs import entries
 from assent.operations.runs import host as hosting
+from assent.operations.runs.steps import Ask, next_step
 from assent.operations.runs.story import tell_story
 from assent.primitives.errors import Refused
 from tests.operations.agents_house import ANN, TENANT, agent, house, line
@@ -54,6 +55,17 @@ def test_history_that_a_newer_release_recorded_is_refused_and_not_guessed_at() -
         tell_story(journal, [newer, *rest], history.effects[journal.id])
     assert refused.value.code == "run_newer"
     assert "dreams-7" in refused.value.message
+
+
+def test_model_that_fails_after_the_resume_is_not_asked_once_more_unless_the_run_was_begun_before_that() -> None:
+    history = read(FOLDER / "dies-as-a-model-fails-and-goes-on-elsewhere.json")
+    (journal,) = history.journals
+    began, resumed, _ = history.notes[journal.id]
+    failed = history.effects[journal.id][:1]
+    then = replace(journal, state="running")
+    before = replace(began, body={**began.body, "flags": ["turns-1"]})
+    asked = [next_step(tell_story(then, [one, resumed], failed)) for one in (began, before)]
+    assert asked == [Ask(turn=1, attempt=1, model="play:it"), Ask(turn=1, attempt=1, model="far:it")]
 
 
 @pytest.mark.slow

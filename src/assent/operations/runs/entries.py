@@ -23,7 +23,9 @@ from assent.reasoning.context import Source
 from assent.reasoning.failures import Failure
 from assent.reasoning.messages import Message
 
-FLAGS = ("turns-1",)
+PATIENCE = "patience-1"
+"""A question that was open when its run was resumed is one that was asked since: its model is not asked once more."""
+FLAGS = ("turns-1", PATIENCE)
 """The behaviours that a run begun by this release has. A change of what the fold makes of a record adds one."""
 
 

@@ -19,7 +19,7 @@ from assent.ledger.effects import Effect, EffectState
 from assent.ledger.journals import Journal
 from assent.ledger.ports import Record
 from assent.operations.models import COMPLETION, FAULT
-from assent.operations.runs.entries import FLAGS, Compacted, Ended, Heard, Started
+from assent.operations.runs.entries import FLAGS, PATIENCE, Compacted, Ended, Heard, Started
 from assent.operations.runs.telling import told
 from assent.operations.timelines import intent_of, outcome_of, reason_of
 from assent.primitives.errors import InvariantBroken, Refused
@@ -73,6 +73,8 @@ class Story(msgspec.Struct, kw_only=True):
 
     journal: Journal
     begun: Started
+    flags: tuple[str, ...]
+    """The behaviours it was begun with."""
     attempts: dict[int, list[Attempt]] = {}
     calls: dict[tuple[int, int], Call] = {}
     tries: dict[tuple[int, int], int] = {}
@@ -88,7 +90,7 @@ class Story(msgspec.Struct, kw_only=True):
     children: dict[str, Ended] = {}
     """How the runs ended that were begun for calls, by the call's effect."""
     asked_since: dict[int, int] = {}
-    """By turn: how many attempts there were when the run was last resumed. Patience begins anew each time."""
+    """By turn: how many attempts were over when the run was last resumed. Patience begins anew each time."""
 
     def note_effect(self, effect: Effect, history: Sequence[Record]) -> None:
         """Take in an effect of the run as it stands now."""
@@ -134,9 +136,15 @@ class Story(msgspec.Struct, kw_only=True):
             case "run.waiting":
                 self.waits_for = waits_for(record)
             case "run.resumed":
-                self.asked_since[self.turn] = len(self.attempts.get(self.turn, ()))
+                self.asked_since[self.turn] = self._over_by(record.seq)
             case _:
                 pass
+
+    def _over_by(self, seq: int) -> int:
+        """How many attempts of this turn were over by then; a run without the flag counts those that were open too."""
+        attempts = self.attempts.get(self.turn, ())
+        over = [one.effect.settled and one.effect.last_seq < seq for one in attempts]
+        return over.index(False) if PATIENCE in self.flags and False in over else len(over)
 
     def base(self, turn: int, attempt: int = 0) -> Compacted | None:
         """Which shorter telling a question begins with, if there is one."""
@@ -197,7 +205,8 @@ def tell_story(
     if not entries or entries[0].type != "run.started":
         raise InvariantBroken("run_broken", f"the journal of `{journal.id}` does not begin with its start")
     _must_be_known(journal, entries[0])
-    story = Story(journal=journal, begun=_payload(entries[0], Started))
+    flags = tuple(entries[0].body["flags"])
+    story = Story(journal=journal, begun=_payload(entries[0], Started), flags=flags)
     later = [(record.seq, record) for record in entries[1:]]
     for effect, history in sorted(effects, key=lambda pair: pair[0].first_seq):
         while later and later[0][0] < effect.first_seq:
