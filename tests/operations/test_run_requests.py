@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from assent.bootstrap.node import Node
 from assent.ledger.effects import EffectState
+from assent.operations.runs import driver as driving
 from assent.operations.runs import steps
 from assent.operations.runs.events import Paused, RunEnded, RunEvent
 from assent.operations.runs.requests import line_of
@@ -199,3 +200,57 @@ def test_question_that_a_person_called_off_says_nothing_about_the_model(tmp_path
 
 def test_line_of_a_run_names_those_that_handed_it_its_work() -> None:
     assert line_of("run_1.2-0.1-3") == ["run_1.2-0.1-3", "run_1.2-0", "run_1"]
+
+
+def test_step_that_takes_its_time_is_broken_off_when_another_process_asks_for_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driving, "HEED_S", 0.05)
+
+    async def body() -> None:
+        runner = agent("shell.run")
+        script = [line("", ("shell_run", {"argv": ["sleep", "25"]})), line("never said")]
+        async with (
+            house(tmp_path, runner, lines=script) as one,
+            house(tmp_path, runner, lines=script) as other,
+            asyncio.timeout(20),
+        ):
+            run = await one.runs.begin(TENANT, runner, "sleep", by=ANN)
+            doing = asyncio.create_task(one.runs.drive(TENANT, run))
+            open_ = (EffectState.DISPATCHED,)
+            while not await other.host._store.effects(TENANT, states=open_, run=run, limit=9):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+            await other.runs.ask(TENANT, run, "cancel", by=ANN)
+            assert (await doing).state == "cancelled"
+            (effect,) = [
+                e for e in await one.host._store.effects(TENANT, run=run, limit=9) if e.operation == "shell.run"
+            ]
+            assert effect.state in ("cancelled", "failed")
+            assert (await one.verification.verify(TENANT)).ok
+
+    asyncio.run(body())
+
+
+def test_question_that_hangs_is_broken_off_when_this_process_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driving, "HEED_S", 0.05)
+
+    async def body() -> None:
+        async with house(tmp_path, WRITER, lines=[line("never said")]) as node, asyncio.timeout(20):
+            perform, asked = node.gate.perform, asyncio.Event()
+
+            async def hangs(wish: Any, **more: Any) -> Any:
+                if wish.operation == "model.play":
+                    asked.set()
+                    await asyncio.Event().wait()
+                return await perform(wish, **more)
+
+            node.gate.perform = hangs  # type: ignore[method-assign]
+            run = await node.runs.begin(TENANT, WRITER, "hello", by=ANN)
+            doing = asyncio.create_task(node.runs.drive(TENANT, run))
+            await asked.wait()
+            await node.runs.cancel(TENANT, run, by=ANN)
+            assert (await doing).state == "cancelled"
+
+    asyncio.run(body())

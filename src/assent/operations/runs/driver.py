@@ -7,8 +7,9 @@ back from the record into the story; a driver that dies at any point is followed
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from assent.ledger.commands import WriteNotes
 from assent.ledger.contracts import EffectClass
@@ -41,12 +42,14 @@ from assent.operations.runs.transcript import result_text
 from assent.operations.wishes import Answer, Wish
 from assent.policy.flow import Flow
 from assent.primitives.clock import Clock, Entropy
-from assent.primitives.errors import Conflict, NotFound
+from assent.primitives.errors import Conflict, NotFound, Unavailable
 from assent.primitives.ids import TenantId
 from assent.primitives.leases import Fence
 from assent.reasoning.failures import FailureKind, failure
 from assent.reasoning.messages import ToolCall
 
+HEED_S = 1.0
+"""How often it is looked whether a run was ended while one of its steps takes its time."""
 MOVED_MAX = 4
 """How often an end is written anew because its session moved on."""
 
@@ -111,7 +114,7 @@ class Driver:
         try:
             while RunState((story := await self._heeding(story, begun, tell)).journal.state) is RunState.RUNNING:
                 try:
-                    await self._take(story, steps.next_step(story), told, tell)
+                    await self._watched(story, self._take(story, steps.next_step(story), told, tell), since=begun)
                 except Conflict as conflict:  # somebody spoke to it, or stopped it, just then: look again
                     moved += 1
                     if conflict.code != "journal_moved" or moved > MOVED_MAX:
@@ -125,6 +128,34 @@ class Driver:
         """Speak to a run: not between the last look at what was said and the question that tells it."""
         async with self._asking.get(run, asyncio.Lock()):
             yield
+
+    async def _watched(self, story: Story, step: Coroutine[Any, Any, None], *, since: int) -> None:
+        """Do a step to its end, unless the run is ended meanwhile: then it is broken off, and what was under way is
+        settled first."""
+        doing = asyncio.create_task(step)  # noqa: TID251 (awaited in any case)
+        try:
+            while not doing.done():
+                await asyncio.wait([doing], timeout=HEED_S)
+                if not doing.done() and await self._is_over(story, since):
+                    doing.cancel()
+                    await asyncio.wait([doing])
+        except asyncio.CancelledError:
+            doing.cancel()
+            await asyncio.wait([doing])
+            raise
+        if not doing.cancelled():
+            doing.result()
+
+    async def _is_over(self, story: Story, since: int) -> bool:
+        """Whether somebody has ended the run, or asked for that."""
+        tenant, run = story.journal.tenant, story.journal.id
+        with suppress(Unavailable):  # a locked database is no reason to break anything off
+            now = await self._store.journal(tenant, "run", run)
+            request = await self._requests.open(tenant, run, since=since)
+            return (
+                now is None or RunState(now.state) not in ALIVE or (request is not None and request.asked == "cancel")
+            )
+        return False
 
     async def _take(self, story: Story, step: steps.Step, told: Told, tell: OnRunEvent) -> None:
         match step:

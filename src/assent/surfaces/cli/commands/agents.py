@@ -239,7 +239,8 @@ async def pause_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> S
 
 
 async def cancel_run(id_: Id, /, *, common: Common | None = None, desk: Own) -> Said:
-    """End a run for good. What it did stays on record. One that another process drives ends between two steps.
+    """End a run for good. What it did stays on record. One that another process drives is ended within a moment: what
+    is under way is broken off, and settled.
 
     Example: assent runs cancel 1f3a9c2e
 
@@ -308,10 +309,11 @@ async def _stopped(house: House, desk: Desk, run: str, how: Literal["pause", "ca
         if conflict.code != "journal_held":
             raise
     await house.runs.ask(tenant, run, how, by=by)
+    heeds = "heeds it between two steps" if how == "pause" else "breaks off what is under way"
     seen = await house.runs.view(tenant, run)
     return Said(
         document=msgspec.to_builtins(seen),
-        tell=lambda paper: paper.line(f"Asked: another process drives `{run}`, and heeds it between two steps."),
+        tell=lambda paper: paper.line(f"Asked: another process drives `{run}`, and {heeds}."),
         exit=Exit.WAITING,
     )
 
