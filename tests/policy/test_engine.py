@@ -512,7 +512,7 @@ WISHES = (
 def test_slices_and_cache_change_no_decision(parts: list[tuple[str, ...]]):
     text = "\n".join(f'@id("r{n}") {p[0]}({p[1]}, {p[2]}, {p[3]}) {p[4]};' for n, p in enumerate(parts))
     sliced, whole = engine(text), engine(text)
-    entities = whole._cedar.entities(whole._world.entities())
+    entities = whole._cedar.entities(whole.world.entities())
     judge = whole._cedar.judge({rule.id: rule.body for rule in whole.rules}, entities)
     for name in whole._slices:
         whole._slices[name] = Slice(rules=whole.rules, making=lambda _: judge)

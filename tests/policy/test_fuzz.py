@@ -152,7 +152,7 @@ TEXTS = st.one_of(
 
 def allowed_by_cedar(text: str, wish: Any, approval: Approval | None) -> bool:
     """Cedar itself, over the whole text, with the schema and all entities; True only for a clean allow."""
-    world = engine("")._world
+    world = engine("").world
     name, offer = wish.intent.principal, world.offers[wish.intent.operation]
     entities = cedarpy.Entities.from_json_str(msgspec.json.encode(world.entities()).decode(), SCHEMA)
     request = {

@@ -118,3 +118,46 @@ def test_show_says_when_nothing_is_in_force(home: Path, cli: Cli) -> None:
     assert (ran.code, ran.document["error"]["code"]) == (3, "policy_missing")
     ran = cli("do", "files.list", "--json")
     assert (ran.code, ran.document["decision"]["code"]) == (3, "policy_missing")
+
+
+@pytest.mark.slow
+def test_backtest_and_coverage_tell_what_the_files_make_of_recorded_calls(home: Path, extra: Path, cli: Cli) -> None:
+    assert cli("do", "files.list").code == 0
+    extra.write_text('@id("quiet") forbid (principal, action, resource == Operation::"files.list");\n')
+    document = cli("policy", "backtest", "--json").document
+    (change,) = document["changes"]
+    assert (document["calls"], change["before"], change["after"], change["calls"]) == (1, "allow", "deny", 1)
+    assert change["operations"] == {"files.list": 1}
+    assert "allow → deny" in cli("policy", "backtest").out
+    first = cli("policy", "show", "--json").document["revision"]
+    assert "would change none" in cli("policy", "backtest", "--revision", first).out
+    assert cli("policy", "backtest", "--until", "1h", "--json").document["calls"] == 0
+    assert cli("policy", "backtest", "--since", "1h", "--operation", "files", "--json").document["calls"] == 1
+    covered = cli("policy", "coverage", "--json").document
+    assert "quiet" not in covered["idle"]
+    assert "zz.cedar:1" in cli("policy", "coverage").out
+
+
+@pytest.mark.parametrize("since", ["soon", "2026-13-01", "7", "-7d"])
+def test_moment_that_is_none_is_refused(home: Path, cli: Cli, since: str) -> None:
+    ran = cli("policy", "backtest", f"--since={since}")
+    assert ran.code == 2
+    assert "is no moment" in ran.err
+
+
+@pytest.mark.slow
+def test_activate_shows_what_loosens_and_refuses_it_when_only_tighter_may_be(home: Path, extra: Path, cli: Cli) -> None:
+    extra.write_text('@id("talk") permit (principal, action, resource == Operation::"jsonrpc.call");\n')
+    compared = cli("policy", "compare")
+    assert compared.code == 1
+    assert "deny becomes" in compared.out
+    refused = cli("policy", "activate", "--tighter")
+    assert refused.code == 3
+    assert "nothing was activated" in refused.err
+    assert cli("policy", "show", "--json").document["number"] == 1
+    activated = cli("policy", "activate")
+    assert activated.code == 0
+    assert "Looser on" in activated.out
+    extra.write_text('@id("hush") forbid (principal, action, resource == Operation::"jsonrpc.call");\n')
+    assert "Nothing looser was found" in cli("policy", "compare").out
+    assert cli("policy", "activate", "--tighter").code == 0

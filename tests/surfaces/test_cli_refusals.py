@@ -69,6 +69,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "policy explain": ("files.list",),
     "policy backtest": (),
     "policy coverage": (),
+    "policy compare": (),
     "policy activate": (),
     "policy show": (),
     "connect openapi": ("pets.json", "--name", "pets", "--yes"),

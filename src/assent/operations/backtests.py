@@ -21,6 +21,7 @@ from assent.ledger.ports import LedgerStore, Record
 from assent.ledger.provenance import UNVOUCHED, Provenance
 from assent.operations.asking import Asked, Asking
 from assent.operations.policies import Policies
+from assent.policy.comparing import Comparison, compare
 from assent.policy.engine import Engine
 from assent.policy.replays import ALLOWED_THEN, NEVER_ASKED, Change, Changes, Coverage, Coverages, Recorded
 from assent.primitives.clock import Clock
@@ -171,6 +172,18 @@ class BackTests:
             coverage=made.coverage.all((one.id, one.effect, one.line) for one in made.engine.rules),
             duration_ms=(self._clock.monotonic_ns() - began_ns) // 1_000_000,
         )
+
+    async def compare(self, tenant: TenantId, text: str, *, against: str = "") -> Comparison:
+        """Search for calls that a text lets happen more easily than the policy in force, or another text, does.
+
+        Raises:
+            Malformed: `policy_invalid`.
+            NotFound: `policy_missing`: none is in force, and none is given.
+        """
+        before = self._policies.built(against) if against else await self._policies.active(tenant)
+        if before is None:
+            raise NotFound("policy_missing", "no policy is active", hint="run `assent policy activate`")
+        return compare(before, self._policies.built(text))
 
     async def text_of(self, tenant: TenantId, revision: str) -> str:
         """The text of a revision that is or was in force.

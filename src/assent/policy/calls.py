@@ -83,11 +83,21 @@ def _told(facts: Facts) -> Iterator[tuple[str, Any]]:
 
 
 class Grid:
-    """The calls to try on one rule: all of them, or `GRID_MAX` spread evenly over all of them."""
+    """The calls to try on one rule: all of them, or `GRID_MAX` spread evenly over all of them. `who` and `what`
+    stand in for the askers and operations that the rule's head gives."""
 
-    def __init__(self, rule: Rule, world: World) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        world: World,
+        *,
+        who: Sequence[tuple[str, tuple[str, ...]]] | None = None,
+        what: Sequence[str] | None = None,
+    ) -> None:
         self._world = world
         self._axes = _axes(rule, world)
+        if who is not None and what is not None:
+            self._axes |= {"who": who, "what": what}
         self.size = prod(len(axis) for axis in self._axes.values())
 
     def __iter__(self) -> Iterator[Call]:
@@ -115,6 +125,13 @@ class Grid:
             run=chosen["run"],
             approval=approval,
         )
+
+
+def chains_for(rule: Rule) -> list[tuple[str, ...]]:
+    """The chains that a rule may tell apart."""
+    looks = "on_behalf_of" in rule.reads or WHOLE in rule.reads
+    known = literals(rule.conditions)
+    return _chains(known.get("on_behalf_of", known.get(WHOLE, Literals())).texts if looks else ())
 
 
 def _stride(size: int) -> int:

@@ -95,8 +95,8 @@ class Engine:
         self.revision: Final[Digest] = bundle.revision
         self.rules: Final[tuple[Rule, ...]] = reading.rules
         self._cedar: Final = cedar
-        self._world: Final = World(contracts=contracts, principals=principals)
-        self._slices: Final = slices(reading.rules, world=self._world, cedar=cedar)
+        self.world: Final = World(contracts=contracts, principals=principals)
+        self._slices: Final = slices(reading.rules, world=self.world, cedar=cedar)
         self._defaults: Final = defaults
         self._cache: Final[dict[tuple[str, ...], Decision]] = {}
 
@@ -121,7 +121,7 @@ class Engine:
             return explained(
                 decision,
                 rules=self.rules,
-                world=self._world,
+                world=self.world,
                 cedar=self._cedar,
                 principal=intent.principal,
                 operation=intent.operation,
@@ -135,14 +135,14 @@ class Engine:
         it is refused before any rule is asked, or the rules could not be evaluated."""
         if self._refusal(intent) is not None:
             return ()
-        case = _Case(intent, intent_digest, facts, self._world.offers[intent.operation], self._slices[intent.operation])
+        case = _Case(intent, intent_digest, facts, self.world.offers[intent.operation], self._slices[intent.operation])
         return tuple(name for judge in case.slice.sides for name in self._ask(case, None, judge).rules)
 
     def _decide(self, intent: Intent, digest: Digest, facts: Facts, approval: Approval | None) -> Decision:
         refusal = self._refusal(intent)
         if refusal is not None:
             return refusal
-        offer = self._world.offers[intent.operation]
+        offer = self.world.offers[intent.operation]
         case = _Case(intent, digest, facts, offer, self._slices[intent.operation])
         approval = _bound(approval, digest)
         return self._remembered(case) if approval is None else self._judged(case, approval)
@@ -152,9 +152,9 @@ class Engine:
         fault = chain_fault(intent.principal, intent.on_behalf_of)
         if fault:
             return self._denied("principal_invalid", fault)
-        if intent.principal not in self._world.principals:
+        if intent.principal not in self.world.principals:
             return self._denied("unknown_principal", f"`{intent.principal}` is not declared here")
-        offer = self._world.offers.get(intent.operation)
+        offer = self.world.offers.get(intent.operation)
         if offer is None:
             return self._denied("unknown_operation", f"no connector offers `{intent.operation[:80]}`")
         if intent.contract != offer.digest:
@@ -226,7 +226,7 @@ class Engine:
     def _probed(self, case: _Case, quorum: int) -> Answer:
         """Judge the call as if `quorum` people had approved it: all who are declared and may answer for it; or, because
         rules may keep out those in whose name it is done, all the others."""
-        people = {name for name in self._world.principals if name.startswith("person:")} - {case.intent.principal}
+        people = {name for name in self.world.principals if name.startswith("person:")} - {case.intent.principal}
         groups = dict.fromkeys((frozenset(people), frozenset(people.difference(case.intent.on_behalf_of))))
         answer = Answer(allowed=False)
         for group in groups:
@@ -239,7 +239,7 @@ class Engine:
         intent = case.intent
         return (judge or case.slice.judge).ask(
             Question(
-                principal=self._world.uids[intent.principal],
+                principal=self.world.uids[intent.principal],
                 action=case.offer.action,
                 resource=case.offer.name,
                 context=context_of(intent, case.digest, case.facts, approval),
@@ -271,12 +271,12 @@ class Engine:
         near = [
             rule
             for rule in case.slice.rules.values()
-            if not rule.forbids and self._world.concerns(rule, case.intent.principal)
+            if not rule.forbids and self.world.concerns(rule, case.intent.principal)
         ]
         reason = reasons.unpermitted(
             near,
             call=case.words,
-            principal=self._world.uids[case.intent.principal],
+            principal=self.world.uids[case.intent.principal],
             action=case.offer.action,
             operation=case.offer.name,
         )

@@ -107,6 +107,9 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command(
             "policy coverage", f"{_HERE}.replays:coverage", "say which rules recorded calls met, and which none did"
         ),
+        Command(
+            "policy compare", f"{_HERE}.replays:compare", "search for calls the policy files let happen more easily"
+        ),
         Command("policy activate", f"{_HERE}.policies:activate", "put the policy files in force"),
         Command("policy show", f"{_HERE}.policies:show", "show the policy in force"),
     ),

@@ -8,13 +8,14 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import Parameter
 
-from assent.primitives.errors import Malformed, NotFound
+from assent.primitives.errors import Malformed, NotFound, Refused
 from assent.surfaces.cli.arguments import folder_of, read_call
 from assent.surfaces.cli.commands.perform import help_for, read_bytes, wish_of
 from assent.surfaces.cli.exits import Exit
 from assent.surfaces.cli.options import Common
 from assent.surfaces.cli.paper import Paper, Span, Tone
 from assent.surfaces.cli.ports import Desk, PolicyText, Said
+from assent.surfaces.cli.telling.replays import tell_comparison
 
 _BEARINGS = {
     "matched": ("applies", Tone.STRONG),
@@ -115,12 +116,20 @@ async def explain(*tokens: str, desk: Annotated[Desk, Parameter(parse=False)]) -
 
 async def activate(
     *,
+    tighter: Annotated[bool, Parameter(negative="")] = False,
     common: Common | None = None,
     desk: Annotated[Desk, Parameter(parse=False)],
 ) -> Said:
     """Put the policy files in force, if they pass every check. Until then the active revision decides.
 
+    Calls are searched for that may happen more easily from then on (`assent policy compare`), and are shown.
+
     Example: assent policy activate
+
+    Parameters
+    ----------
+    tighter
+        Only when no such call is found; otherwise nothing is activated.
     """
     desk.use(common)
     said, ok = _checked(desk)
@@ -128,14 +137,25 @@ async def activate(
         return said
     text, place = desk.policy_text(), desk.place
     async with desk.open(drift=False) as house:
+        now = await house.policies.active_revision(place.tenant)
+        changes = now is not None and now[0] != text.revision
+        found = await house.backtests.compare(place.tenant, text.text) if changes else None
+        if tighter and found is not None and found.loosens:
+            raise Refused(
+                "policy_loosens", f"nothing was activated: {found.examples[0].how} ({found.examples[0].call})",
+                hint="`assent policy compare` shows more",
+            )  # fmt: skip
         done = await house.policies.activate(place.tenant, text.text, by=place.person)
 
     def tell(paper: Paper) -> None:
         what = "is in force" if done.changed else "was in force already"
         paper.line(Span(f"Policy revision {done.number} {what}", Tone.GOOD), f", {len(done.report.rules)} rules")
         paper.pairs([("revision", Span(done.revision, Tone.QUIET))])
+        if found is not None and found.loosens:
+            tell_comparison(paper, found)
 
     document = {"number": done.number, "revision": done.revision, "changed": done.changed}
+    document |= {"comparison": msgspec.to_builtins(found)} if found is not None else {}
     return Said(document=document, tell=tell)
 
 

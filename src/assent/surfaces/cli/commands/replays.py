@@ -1,4 +1,4 @@
-"""`assent policy backtest`, `coverage`: what the policy files make of the calls that were recorded."""
+"""`assent policy backtest`, `coverage`, `compare`: what the policy files make of calls, recorded or made up."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from cyclopts import Parameter
 
 from assent.operations.backtests import BackTest, Period
 from assent.primitives.errors import Malformed
+from assent.surfaces.cli.exits import Exit
 from assent.surfaces.cli.options import Common
 from assent.surfaces.cli.ports import Desk, PolicyText, Said
-from assent.surfaces.cli.telling.replays import tell_backtest, tell_coverage
+from assent.surfaces.cli.telling.replays import tell_backtest, tell_comparison, tell_coverage
 
 PROGRESS_CALLS = 20_000
 _UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -71,6 +72,37 @@ async def coverage(
 
     document = msgspec.to_builtins(found.coverage) | {"calls": found.calls, "idle": list(found.coverage.idle)}
     return Said(document=document, tell=lambda paper: tell_coverage(paper, found, place))
+
+
+async def compare(
+    revision: str = "",
+    /,
+    *,
+    common: Common | None = None,
+    desk: Own,
+) -> Said:
+    """Search for calls that the policy files let happen more easily than the policy in force does, on a grid of askers,
+    operations, labels, sizes and approvals. What is found is sure; that nothing is found proves nothing.
+
+    Ends with 1 when a call was found.
+
+    Example: assent policy compare
+
+    Parameters
+    ----------
+    revision
+        Not with the policy in force, but with this revision that was in force before.
+    """
+    desk.use(common)
+    text, tenant = desk.policy_text(), desk.place.tenant
+    async with desk.open(drift=False) as house:
+        against = await house.backtests.text_of(tenant, revision) if revision else ""
+        found = await house.backtests.compare(tenant, text.text, against=against)
+    return Said(
+        document=msgspec.to_builtins(found) | {"loosens": found.loosens},
+        tell=lambda paper: tell_comparison(paper, found),
+        exit=Exit.FAILED if found.loosens else Exit.DONE,
+    )
 
 
 async def _replayed(desk: Desk, period: Period, *, revision: str, covering: bool) -> tuple[BackTest, PolicyText]:

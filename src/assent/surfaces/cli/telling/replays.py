@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from assent.operations.backtests import BackTest
 
 NAMES_SHOWN = 4
+EXAMPLES_SHOWN = 6
 _TONES = {"allow": Tone.GOOD, "deny": Tone.BAD, "review": Tone.WAIT}
 
 
@@ -59,6 +60,19 @@ def tell_coverage(paper: Paper, found: BackTest, place: Callable[[int], str]) ->
         paper.gap()
         paper.line(Span("Calls that no rule says anything about", Tone.WAIT), "; they are denied")
         paper.table([[f"{count:,}", name] for name, count in coverage.unmatched.items()], indent=2)
+
+
+def tell_comparison(paper: Paper, found: Any) -> None:  # noqa: ANN401 (a `Comparison`, which surfaces do not name)
+    """Calls that may happen more easily, one of each sort, and how hard it was looked."""
+    if not found.loosens:
+        paper.line(
+            Span("Nothing looser was found", Tone.GOOD), f" on {found.points:,} calls; {found.tighter:,} tighter"
+        )
+        return
+    paper.line(Span(f"Looser on {found.looser:,} of {found.points:,} calls", Tone.BAD), ", for example")
+    for one in found.examples[:EXAMPLES_SHOWN]:
+        paper.line(f"  {one.how}: {one.call}")
+        paper.pairs([("rules", ", ".join(one.rules))], indent=6)
 
 
 def _tell_changes(paper: Paper, changes: Sequence[Any]) -> None:  # (`Change`s, which surfaces do not name)
