@@ -34,9 +34,9 @@ AGENT_SCHEMA = Schema(
 """What is told of a node's own agents: what they are, which models answer for them in which order, what they can use,
 whom they hand work to, and what they are for."""
 SWEPT_MAX = 250
-SWEEPS_MAX = 40
+SWEEPS_MAX = 160
 """How many batches of what the dead left are taken out at one heartbeat and tenant, and of how many entries: a batch is
-one commit, for which others wait some 20 ms, and the next heartbeat goes on."""
+one commit, for which others wait some 10 ms, and the next heartbeat goes on."""
 
 
 class Enlisting:
