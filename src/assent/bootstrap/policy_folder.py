@@ -12,6 +12,7 @@ from assent.ledger.contracts import OperationContract
 from assent.ledger.operations import Operation, Place
 from assent.operations.rehearsals import Rehearsals
 from assent.policy.bundle import Bundle, join
+from assent.policy.layers import LAYERS
 from assent.primitives.errors import Malformed
 
 RULES = "*.cedar"
@@ -20,19 +21,21 @@ FILE_BYTES_MAX = 4_194_304
 
 
 def read_policy(folder: Path) -> Bundle:
-    """Every rule file of the folder, joined.
+    """Every rule file of the folder and of the layers below it, joined.
 
     Raises:
         Malformed: `policy_missing`, `policy_unreadable`, or what `join` raises.
     """
-    paths = sorted(folder.glob(RULES)) if folder.is_dir() else []
+    found = folder.glob(RULES) if folder.is_dir() else ()
+    below = (path for layer in LAYERS[1:] for path in (folder / layer).glob(RULES))
+    paths = {path.relative_to(folder).as_posix(): path for path in (*found, *below)}
     if not paths:
         raise Malformed(
             "policy_missing",
             f"there are no policy files (`{RULES}`) in `{folder}`",
             hint="run `assent init` for a start",
         )
-    return join({path.name: _read(path) for path in paths})
+    return join({name: _read(path) for name, path in sorted(paths.items())})
 
 
 def read_tests(folder: Path) -> list[tuple[str, str]]:

@@ -30,6 +30,7 @@ class RuleBearing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     bearing: Bearing
     reason: str = ""
     line: int = 0
+    layer: str = ""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,6 +64,13 @@ def explained(
             matched = Bearing.MATCHED if rule.id in answer.rules else Bearing.CONDITION_FALSE
             bearing = Bearing.FAILED if answer.failed else matched
         lines.append(
-            RuleBearing(rule=rule.id, effect=rule.effect, bearing=bearing, reason=rule.terms.reason, line=rule.line)
+            RuleBearing(
+                rule=rule.id,
+                effect=rule.effect,
+                bearing=bearing,
+                reason=rule.terms.reason,
+                line=rule.line,
+                layer=rule.layer,
+            )
         )
     return Explanation(decision=decision, rules=tuple(lines))

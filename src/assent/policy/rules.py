@@ -11,6 +11,7 @@ import msgspec
 from assent.policy.cedar import Cedar, Uid, Unreadable
 from assent.policy.expressions import Expression, reads
 from assent.policy.faults import Fault
+from assent.policy.layers import LAYERS, Marks, loosens
 from assent.policy.terms import Terms, read_terms
 from assent.policy.text import RULES_MAX, TEXT_BYTES_MAX, Piece, excess, mistake, pieces
 
@@ -44,6 +45,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     body: dict[str, Any]
     line: int
     column: int
+    layer: str = LAYERS[0]
 
     @property
     def forbids(self) -> bool:
@@ -70,9 +72,16 @@ def read_rules(text: str, *, cedar: Cedar) -> Reading:
         return Reading(faults=(Fault(code="policy_too_large", message=too_much),))
     rules: list[Rule] = []
     faults: list[Fault] = []
+    marks = Marks(text)
+    if marks.fault:
+        faults.append(Fault(code="layer_unknown", message="no layer begins here", line=marks.fault, column=1))
     for piece in pieces(text):
         rule, wrong = _read(piece, cedar)
         faults += wrong
+        if rule is not None:
+            rule = msgspec.structs.replace(rule, layer=marks.layer_at(rule.line))
+            why = loosens(rule.layer, rule.effect, rule.terms)
+            faults += [_fault(piece, "layer_loosens", why, rule=rule.id)] if why else []
         if rule is not None:
             rules.append(rule)
     faults += _twice(rules)

@@ -95,7 +95,7 @@ async def explain(*tokens: str, desk: Annotated[Desk, Parameter(parse=False)]) -
         concerned = [r for r in found.rules if r.bearing != "out_of_scope"]
         paper.table(
             [
-                [Span(_BEARINGS[r.bearing][0], _BEARINGS[r.bearing][1]), r.effect, r.rule, _at(text, r.line)]
+                [Span(_BEARINGS[r.bearing][0], _BEARINGS[r.bearing][1]), r.layer, r.effect, r.rule, _at(text, r.line)]
                 for r in concerned
             ],
             indent=2,
