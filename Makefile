@@ -10,7 +10,7 @@ MAKEFLAGS += --no-print-directory
 JOBS ?= 2
 export PYTHON JOBS ARGS
 
-.PHONY: help setup demo test check format lint types contracts tests fix reference bench lock clean
+.PHONY: help setup demo test check format lint types contracts tests fix reference kills bench lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ fix: setup ## format, and fix what the linter can fix by itself
 reference: setup ## write the generated reference pages and diagrams again
 	@.venv/bin/python -m scripts.reference
 	@.venv/bin/python scripts/diagrams.py
+
+kills: setup ## kill a run at every place there is, for every failure of a provider (long; ARGS='-k cut' for one)
+	@ASSENT_KILLS=all .venv/bin/python -m pytest -s tests/crash/test_kill_matrix.py $(ARGS)
 
 bench: setup ## run the benchmarks (ARGS=--quick for a short run); each prints ratios against a yardstick of the same run
 	@.venv/bin/python -m benchmarks.run_all $(ARGS)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
+from tests.crash.seeds import SEED
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -37,6 +39,11 @@ def nothing_left_the_machine() -> Iterator[None]:
     _outside.clear()
     yield
     assert not _outside, f"a test talks to loopback only, but this one tried {_outside}"
+
+
+def pytest_report_header() -> str:
+    """What is needed to take the same sample again."""
+    return f"places to be killed at: ASSENT_KILLS={SEED}"
 
 
 def pytest_configure() -> None:

@@ -76,7 +76,8 @@ async def house(
     functions: tuple[Callable[..., Any], ...] = (),
     policy: str = STARTER,
 ) -> AsyncIterator[Node]:
-    """A node on `folder`; the endpoint `play` says `lines`, `others` are further operations, or stand in for one."""
+    """A node on `folder`; the endpoint `play` says `lines`, `others` are further operations, or stand in for one.
+    Without a `policy` the one that is active there goes on."""
     (folder / "workspace").mkdir(exist_ok=True)
     swapped = {one.contract.name for one in others}
     play = ScriptedModel("play", Script(lines=tuple(lines)))
@@ -91,7 +92,8 @@ async def house(
         functions=functions,
     )
     async with open_node(blueprint) as node:
-        await node.policies.activate(TENANT, policy, by=ANN)
+        if policy:
+            await node.policies.activate(TENANT, policy, by=ANN)
         yield node
 
 
