@@ -239,3 +239,49 @@ def test_answer_that_rests_on_what_the_person_may_not_read_is_withheld_and_not_e
             assert not [one for one in events if isinstance(one, Words)]
 
     asyncio.run(body())
+
+
+def test_plan_that_a_person_confirmed_binds_the_run_from_then_on(tmp_path: Path) -> None:
+    async def body() -> None:
+        planner = agent("plan", "write")
+        lines = [
+            line(
+                "", ("plan", {"calls": ["files.write path=notes/* x1"]}), ("write", {"path": "before", "content": "x"})
+            ),
+            line("", ("write", {"path": "notes/a", "content": "x"}), ("write", {"path": "other", "content": "x"})),
+            line("done"),
+        ]
+        async with house(tmp_path, planner, lines=lines) as node:
+            seen = await answered(node, "write notes", of=planner)
+            (review,) = await reviews(node)
+            assert review.question == "Is this what you want done, and no more?"
+            assert (tmp_path / "workspace" / "before").exists(), "nothing was planned yet when it was proposed"
+            await node.reviews.approve(TENANT, ReviewId(review.id), by=ANN, reason="just that")
+            assert (await node.runs.drive(TENANT, seen.id)).state == "waiting"
+            assert (tmp_path / "workspace" / "notes" / "a").exists()
+            (review,) = await reviews(node)
+            explained = await node.timelines.explain(TENANT, EffectId(review.effect))
+            assert explained.provenance.beyond == "the confirmed plan permits only as `files.write path='notes/*' x1`"
+            await node.reviews.deny(TENANT, ReviewId(review.id), by=ANN, reason="no")
+            assert (await node.runs.drive(TENANT, seen.id)).state == "finished"
+            assert (await node.runs.retell(TENANT, seen.id)).same
+
+    asyncio.run(body())
+
+
+def test_plan_that_nobody_can_read_or_that_is_denied_binds_nothing(tmp_path: Path) -> None:
+    async def body() -> None:
+        planner = agent("plan", "write")
+        lines = [
+            line("", ("plan", {"calls": ["no such line !"]})),
+            line("", ("write", {"path": "a", "content": "x"})),
+            line("done"),
+        ]
+        async with house(tmp_path, planner, lines=lines) as node:
+            seen = await answered(node, "write", of=planner)
+            (review,) = await reviews(node)
+            await node.reviews.approve(TENANT, ReviewId(review.id), by=ANN, reason="as you like")
+            assert (await node.runs.drive(TENANT, seen.id)).state == "finished"
+            assert (tmp_path / "workspace" / "a").exists()
+
+    asyncio.run(body())

@@ -60,7 +60,7 @@ READS = (
     "http.listen",
 )
 HARD = {"workspace-only", "http-hosts", "no-metadata"}
-SOFT = {"files-delete-reviewed", "http-publish-reviewed"}
+SOFT = {"plan-confirmed", "files-delete-reviewed", "http-publish-reviewed"}
 WRITES = ("files.write", "files.append", "files.edit", "files.make_folder")
 
 
@@ -81,7 +81,13 @@ def targets(operation: str) -> tuple[str, ...]:
 def assistant_arguments(operation: str, target: str) -> dict[str, Any]:
     given: dict[str, Any] = {"question": target, "text": target, "agent": "other", "task": target, "limit": 5}
     given |= {"items": [{"text": target}], "query": "tea", "sources": [target]}
-    given |= {"capabilities": [target], "tools": [target], "delegates": [target]}
+    given |= {
+        "capabilities": [target],
+        "tools": [target],
+        "delegates": [target],
+        "note": target,
+        "calls": ["files.write"],
+    }
     given |= {"name": target[:64], "file": target, "sha256": "sha256:" + "0" * 64}
     return {argument.name: given[argument.name] for argument in CONTRACTS[operation].arguments}
 
@@ -138,7 +144,9 @@ def second_opinion(operation: str, wish: Call, *, approved: bool) -> tuple[str, 
         "shell-confined": connector == "shell" and not outside,
         "python-confined": connector == "python",
         "models": connector == "model",
-        "assistant": connector == "assistant",
+        "assistant": connector == "assistant" and operation != "assistant.plan",
+        "plan": operation == "assistant.plan",
+        "plan-confirmed": operation == "assistant.plan",
         "memory": connector == "memory",
         "agents": connector == "agents",
         "http-read": http and reads,
@@ -185,7 +193,7 @@ def test_starter_matrix_is_the_committed_one():
     lines = ["# Every decision of the starter policy. See test_starter.py for how to write it anew.", ""]
     for operation, target, principal, which, decision, _ in GRID:
         said = f"{decision.verdict:<7}{decision.code:<13}{', '.join(decision.rules)}"
-        lines.append(f"{operation:<18}{target:<36}{principal:<15}{which:<18}{said}".rstrip())
+        lines.append(f"{operation:<20}{target:<36}{principal:<15}{which:<18}{said}".rstrip())
     found = "\n".join(lines) + "\n"
     if os.environ.get("ASSENT_WRITE_MATRIX") == "1":
         MATRIX.write_text(found, encoding="utf-8")

@@ -13,6 +13,7 @@ import msgspec
 
 from assent.ledger.contracts import Output
 from assent.operations.functions import operation
+from assent.policy.mandates import read_mandate
 from assent.primitives.labels import Integrity
 
 ITEMS_MAX = 100
@@ -83,4 +84,15 @@ def hand_off(agent: str, note: str = "") -> dict[str, Any]:
     return {"agent": agent, "note": note}
 
 
-ASSISTANT: tuple[Callable[..., Any], ...] = (todo, ask, message, delegate, hand_off)
+@operation(effect="write", name="assistant.plan", idempotent=True, outputs=OURS)
+def plan(calls: list[str]) -> dict[str, Any]:
+    """Say what you are going to do before you read anything, and have the person confirm it. From then on whatever goes
+    beyond it takes a yes of its own, and what is within it does not look like somebody else's idea.
+
+    Args:
+        calls: one line for each kind of call, such as `files.write path=reports/* x3`
+    """
+    return {"calls": [str(one) for one in read_mandate(calls, by="the plan").allowances]}
+
+
+ASSISTANT: tuple[Callable[..., Any], ...] = (todo, ask, message, delegate, hand_off, plan)

@@ -33,6 +33,7 @@ BOX: Mapping[str, str] = MappingProxyType(
         "message": "assistant.message",
         "delegate": "assistant.delegate",
         "hand_off": "assistant.hand_off",
+        "plan": "assistant.plan",
         "find_agents": "agents.find",
         "skill": "assistant.skill",
         "memory_search": "memory.search",

@@ -8,12 +8,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from assent.ledger.contracts import OperationContract
+from assent.ledger.effects import EffectState
 from assent.ledger.provenance import OWN, Provenance
 from assent.operations.runs.handles import NEVER, arguments_of, results_before
+from assent.operations.runs.steps import PLAN
 from assent.operations.runs.story import Story
 from assent.operations.runs.transcript import sources_of, text_of
 from assent.policy.flow import Flow
-from assent.policy.mandates import beyond
+from assent.policy.mandates import Mandate, beyond, read_mandate
 from assent.primitives.labels import Integrity, Label
 from assent.reasoning.context import Piece, Said
 from assent.reasoning.messages import ToolCall
@@ -66,11 +68,22 @@ def provenance_of(
     offer = story.begun.offer_of(call.name)
     arguments, held = arguments_of(story, turn, call)
     found = flow.provenance(arguments, held | dict.fromkeys(offer.given, OWN.context))
-    if contract is None or not story.begun.mandates:
+    mandates = (*story.begun.mandates, *_confirmed(story, turn))
+    if contract is None or not mandates:
         return arguments, found
     used = [*_used(story), *((story.begun.offer_of(one.name).operation, one.arguments) for one in before)]
-    why = beyond(story.begun.mandates, contract, arguments, used=used, now_ms=now_ms)
+    why = beyond(mandates, contract, arguments, used=used, now_ms=now_ms)
     return arguments, replace(found, beyond=why)
+
+
+def _confirmed(story: Story, turn: int) -> list[Mandate]:
+    """The plans that a person confirmed before a turn: each narrows what was asked for further."""
+    done = [
+        call
+        for (of, _), call in sorted(story.calls.items())
+        if of < turn and call.effect.operation == PLAN and call.effect.state is EffectState.SUCCEEDED
+    ]
+    return [read_mandate(call.arguments["calls"], by="the confirmed plan") for call in done]
 
 
 def _used(story: Story) -> list[tuple[str, Mapping[str, Any]]]:

@@ -24,6 +24,7 @@ from assent.reasoning.messages import ToolCall
 ASK = "assistant.ask"
 DELEGATE = "assistant.delegate"
 HAND_OFF = "assistant.hand_off"
+PLAN = "assistant.plan"
 HANDS_ON = frozenset({DELEGATE, HAND_OFF})
 HALTED = "halted"
 DEPTH_MAX = 4
