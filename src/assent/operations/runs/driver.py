@@ -133,18 +133,19 @@ class Driver:
         """Do a step to its end, unless the run is ended meanwhile: then it is broken off, and what was under way is
         settled first."""
         doing = asyncio.create_task(step)  # noqa: TID251 (awaited in any case)
+        broken_off = False
         try:
             while not doing.done():
                 await asyncio.wait([doing], timeout=HEED_S)
                 if not doing.done() and await self._is_over(story, since):
-                    doing.cancel()
+                    broken_off = doing.cancel()
                     await asyncio.wait([doing])
         except asyncio.CancelledError:
             doing.cancel()
             await asyncio.wait([doing])
             raise
-        if not doing.cancelled():
-            doing.result()
+        if not (broken_off and doing.cancelled()):
+            doing.result()  # a step that gave itself up ends the driving too, or it would be taken again for ever
 
     async def _is_over(self, story: Story, since: int) -> bool:
         """Whether somebody has ended the run, or asked for that."""
