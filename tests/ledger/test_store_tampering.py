@@ -37,9 +37,19 @@ PROTECTED = (
 # but it changes nothing that is recorded. `schema_migrations` is compared with the release at every opening.
 # `guests` and `guest_tickets` are who may carry orders, and orders on their way: each ticket and each description has a
 # signature of its own, which is checked where it is used, and what came of an order is an entry like any other.
-# `agents` and `agent_keys` say who is there now, for as long as a lease holds: what they did is in the log.
+# `agents`, `agent_keys` and `agent_registries` say who is there now, for as long as a lease holds: what they did
+# is in the log.
 # `contents` are pieces under their own digest, which is checked: one can be erased like a payload, and not changed.
-EXEMPT = ("leases", "schema_migrations", "guests", "guest_tickets", "contents", "agents", "agent_keys")
+EXEMPT = (
+    "leases",
+    "schema_migrations",
+    "guests",
+    "guest_tickets",
+    "contents",
+    "agents",
+    "agent_keys",
+    "agent_registries",
+)
 
 
 async def live(store: LedgerStore, folder: LedgerFolder) -> None:

@@ -182,7 +182,7 @@ def test_hand_off_goes_on_from_its_record_when_its_node_is_gone(tmp_path: Path) 
             driving = asyncio.create_task(node.runs.drive(TENANT, run))
             async with asyncio.timeout(20):
                 while len(await node.runs.newest(TENANT)) < 2:  # noqa: ASYNC110 (on record)
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0.002)
             driving.cancel()
             await asyncio.wait([driving])
         async with house(tmp_path, front(), billing(), lines=script, others=[took]) as node:

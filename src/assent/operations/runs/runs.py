@@ -195,7 +195,9 @@ class Runs:
         return view(story)
 
     async def ask(self, tenant: TenantId, run: str, asked: Asked, *, by: str) -> None:
-        """Ask a run that another process drives to pause or to end: its driver heeds it between two steps.
+        """Ask a run that another process drives to pause or to end.
+
+        Its driver pauses between two steps; when it is to end, what is under way is broken off.
 
         Raises:
             NotFound: there is no such run.

@@ -140,6 +140,8 @@ class Talk:
             self._desk.live_end()
             waits: Waiting | None = self._waits  # `_tell` has set it meanwhile
             if waits is None or not await self._answer(run, waits):
+                if seen.state == "cancelled":
+                    self._desk.note(f"run `{run}` was cancelled; what was under way was settled first")
                 return seen
 
     async def _driven(self, run: str) -> RunView:
