@@ -23,6 +23,7 @@ from assent.ledger.contracts import Argument, OperationContract
 from assent.ledger.effects import EffectState
 from assent.ledger.operations import Facts
 from assent.policy import terms
+from assent.policy.principals import ROLES_MAX
 from assent.policy.schema import SCHEMA
 from assent.surfaces.cli import exits
 from assent.surfaces.cli.arguments import option
@@ -61,6 +62,12 @@ SHARED_FIELDS: dict[str, tuple[str, ...]] = {
     "request.made": _NOTED,
     "halt.begun": (*_NOTED, "payload"),
     "halt.lifted": (*_NOTED, "payload"),
+    "stand_in.named": (*_NOTED, "payload"),
+    "stand_in.ended": (*_NOTED, "payload"),
+    "waiver.made": (*_NOTED, "payload"),
+    "waiver.signed": (*_NOTED, "payload"),
+    "waiver.used": _NOTED,
+    "waiver.revoked": (*_NOTED, "payload"),
     "effect.accepted": (
         *_MOVED,
         "code",
@@ -83,6 +90,7 @@ SHARED_FIELDS: dict[str, tuple[str, ...]] = {
     "effect.stopped": (*_MOVED, "budget"),
     "effect.withdrawn": (*_MOVED, "code", "policy", "rules", "review", "review_state"),
     "review.answered": (*_MOVED, "code", "review", "review_state", "payload"),
+    "review.escalated": (*_MOVED, "code", "review", "review_state"),
     "review.expired": (*_MOVED, "code", "review", "review_state"),
     "budget.dismissed": (),
 }
@@ -286,6 +294,10 @@ def _values(name: str) -> str:
         return "some of " + ", ".join(f"`{one}`" for one in ConfinementClass) + ", with blanks between them"
     if name == "egress":
         return f"1 to {terms.EGRESS_MAX} of `host:port`, `*.domain.example:port` or `address:port`, with blanks between"
+    if name == "apart":
+        return "`chain`"
+    if name in terms._ROLES:  # noqa: SLF001 (the tables are what is documented)
+        return f"1 to {ROLES_MAX} roles, with blanks between them"
     if name in terms._TEXTS:  # noqa: SLF001 (the tables are what is documented)
         return f"a text, at most {terms._TEXTS[name]:,} characters"  # noqa: SLF001
     most = terms._REVIEWS.get(name) or terms.AMOUNT_MAX // terms._LIMITS[name][1]  # noqa: SLF001

@@ -7,24 +7,35 @@ import asyncio
 import re
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from assent.bootstrap.founding import found
 from assent.execution.outcomes import Ending
 from assent.ledger.budgets import Hold, Unit, Window
-from assent.ledger.commands import ActivatePolicy, ExpireReviews, FenceOut, OpenLog, TakeLease, WriteNotes
+from assent.ledger.commands import (
+    ActivatePolicy,
+    EscalateReview,
+    ExpireReviews,
+    FenceOut,
+    OpenLog,
+    TakeLease,
+    WriteNotes,
+)
 from assent.ledger.connectors import BUILTIN
-from assent.ledger.decisions import Verdict
+from assent.ledger.decisions import Demands, Seat, Verdict
 from assent.ledger.effects import Move
 from assent.ledger.halts import HALTED, LIFTED, halt_note
 from assent.ledger.journals import Journal, Note
 from assent.ledger.ports import LedgerStore
 from assent.operations.runs import entries
 from assent.operations.runs.states import RunMove
+from assent.operations.standing_in import StandIns
+from assent.operations.waivers import Waivers
 from assent.policy.terms import ANNOTATIONS
 from assent.primitives.digests import digest
-from assent.primitives.ids import NodeId
+from assent.primitives.ids import NodeId, ReviewId
 from assent.primitives.leases import SYSTEM, Fence
 from assent.reasoning.agents import AgentDefinition
 from assent.reasoning.messages import Message
@@ -33,6 +44,7 @@ from assent.surfaces.cli.exits import Exit
 from assent.testing.calls import intent_to
 from assent.testing.clocks import SetClock
 from assent.testing.desks import ACME, Desk
+from assent.testing.entropy import SeededEntropy
 from assent.testing.ledgers import LedgerFolder
 from scripts import diagrams, reference, reference_codes
 
@@ -132,13 +144,36 @@ async def _live_through_everything(store: LedgerStore, clock: SetClock) -> None:
     await store.apply(desk.scribe.dispatch(unknown, again=True))
     await desk.settle(unknown, Ending.SUCCEEDED)
     await store.apply(desk.scribe.judge(await desk.find(ACME, unknown.id), Move.SUCCEED))
-    await desk.accept(verdict=Verdict.REVIEW)
+    later = Demands(seats=(Seat(roles=("lead",), escalate_s=30, escalate_to=("cto",)),))
+    waiting = await desk.accept(verdict=Verdict.REVIEW, demands=later)
+    await store.apply(EscalateReview(tenant=ACME, review=ReviewId(waiting.review), by="person:bob"))
+    other = await desk.accept(verdict=Verdict.REVIEW)
+    await store.apply(desk.scribe.answer(ACME, other.review, by="person:bob", place_of="person:cyd"))
     await desk.accept()
     await store.apply(FenceOut(tenant=SYSTEM, fence=desk.scribe.fence, dead=True))
     clock.pass_ms(120_000)
     await store.apply(ExpireReviews(tenant=ACME))
     await store.apply(ActivatePolicy(tenant=ACME, revision=digest(b"1"), text="1", by="person:ann", expected=""))
     await _keep_journals(store)
+    await _stand_in_and_waive(store, clock)
+
+
+async def _stand_in_and_waive(store: LedgerStore, clock: SetClock) -> None:
+    """Everything that is written down about who answers for whom, and beforehand."""
+    desk = await Desk(store, clock).start()
+    parts: Any = {"store": store, "fence": desk.scribe.fence, "clock": clock, "entropy": SeededEntropy()}
+    stand_ins, waivers, until_ms = StandIns(**parts), Waivers(**parts), clock.now_ms() + 60_000
+    await stand_ins.name(ACME, of="person:ann", by="person:bob", until_ms=until_ms, reason="x")
+    await stand_ins.end(ACME, of="person:ann", reason="x")
+    made = await waivers.make(
+        ACME, principal="agent:writer", calls="files.*", until_ms=until_ms, by="person:ann", reason="x"
+    )
+    made = await waivers.sign(ACME, made.id, by="person:bob", reason="x")
+    effect = desk.scribe.ids.effect()
+    used = waivers.use(made, effect)
+    revision = (await store.active_policy(ACME) or ("",))[0]
+    await store.apply(desk.scribe.accept(intent_to(ACME), effect=effect, revision=revision, notes=(used,)))
+    await waivers.revoke(ACME, made.id, by="person:ann", reason="x")
 
 
 async def _keep_journals(store: LedgerStore) -> None:
@@ -175,6 +210,9 @@ async def _keep_journals(store: LedgerStore) -> None:
     await write(halt_note(halt, "everything", state=LIFTED, by="person:ann", reason="x", salt=salt))
 
 
+KINDS = ("run.", "session.", "request.", "halt.", "stand_in.", "waiver.")
+
+
 def _drafts(path: Path) -> set[str]:
     """The types of entries that a module drafts."""
     found_types: set[str] = set()
@@ -191,11 +229,11 @@ def _notes(path: Path) -> set[str]:
     """The types of entries that a module writes into journals."""
     found_types = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"note", "_on", "_moved"}:
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"note", "_on", "_moved", "self._note"}:
             given = [*node.args, *(k.value for k in node.keywords if k.arg == "type_")]
             inner = [part for one in given for part in ast.walk(one)]
             texts = [one.value for one in inner if isinstance(one, ast.Constant) and isinstance(one.value, str)]
-            found_types |= {text for text in texts if text.startswith(("run.", "session.", "request.", "halt."))}
+            found_types |= {text for text in texts if text.startswith(KINDS)}
     return found_types
 
 

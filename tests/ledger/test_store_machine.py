@@ -21,6 +21,7 @@ from assent.ledger.budgets import Hold, Shortage, Unit, Window
 from assent.ledger.commands import (
     ActivatePolicy,
     Command,
+    EscalateReview,
     ExpireReviews,
     FenceOut,
     OpenLog,
@@ -29,14 +30,14 @@ from assent.ledger.commands import (
     TakeLease,
     WriteNotes,
 )
-from assent.ledger.decisions import Verdict
+from assent.ledger.decisions import ANYBODY, Demands, Seat, Verdict
 from assent.ledger.effects import EFFECT, Effect, EffectState, Move
 from assent.ledger.entries import read_entry
 from assent.ledger.journals import Note, content, note
 from assent.ledger.ports import Record
 from assent.primitives.digests import digest
 from assent.primitives.errors import AssentError
-from assent.primitives.ids import NodeId, TenantId
+from assent.primitives.ids import NodeId, ReviewId, TenantId
 from assent.primitives.leases import SYSTEM, Fence
 from assent.testing.calls import Scribe, intent_to
 from assent.testing.clocks import SetClock
@@ -71,6 +72,9 @@ journal_keys = st.sampled_from(["", "", "k1", "k2"])
 stale = st.sampled_from([0, 0, 0, 1])
 hows = st.fixed_dictionaries({"words": contents, "owned": st.booleans(), "late": stale, "key": journal_keys})
 uses = st.none() | st.dictionaries(st.sampled_from([Unit.TOKENS.value, Unit.MICROS.value]), st.integers(0, 9))
+
+
+LEADS = Demands(seats=(Seat(roles=("lead",), escalate_s=10, escalate_to=("cto",)),), apart=True)
 
 
 class Worlds(RuleBasedStateMachine):
@@ -137,9 +141,9 @@ class Worlds(RuleBasedStateMachine):
 
     # Effects
 
-    @rule(node=nodes, tenant=tenants, key=keys, quorum=st.integers(1, 2))
-    def accept_for_review(self, node, tenant, key, quorum):
-        self.accept(node, tenant, key, "a", Verdict.REVIEW, quorum=quorum)
+    @rule(node=nodes, tenant=tenants, key=keys, quorum=st.integers(1, 2), demands=st.sampled_from([ANYBODY, LEADS]))
+    def accept_for_review(self, node, tenant, key, quorum, demands):
+        self.accept(node, tenant, key, "a", Verdict.REVIEW, quorum=quorum, demands=demands)
 
     @rule(node=nodes, tenant=tenants, key=keys, content=contents)
     def accept_as_refused(self, node, tenant, key, content):
@@ -178,10 +182,16 @@ class Worlds(RuleBasedStateMachine):
     def dismiss(self, pick):
         self.send(self.scribes[0].dismiss(self.pick(pick, EffectState.REFUSED, EffectState.GRANTED)))
 
-    def accept(self, node, tenant, key, content, verdict, *, quorum=1, revision=None):
+    @rule(node=nodes, tenant=tenants, key=keys, content=contents)
+    def accept_first_and_look_afterwards(self, node, tenant, key, content):
+        self.accept(node, tenant, key, content, Verdict.ALLOW, after=True)
+
+    def accept(self, node, tenant, key, content, verdict, *, quorum=1, revision=None, demands=ANYBODY, after=False):
         intent = intent_to(tenant, key=key, content=content, run=f"run-{content}")
         revision = self.active(tenant) if revision is None else revision
-        command = self.scribes[node].accept(intent, verdict, revision=revision, quorum=quorum, ttl_s=20)
+        command = self.scribes[node].accept(
+            intent, verdict, revision=revision, quorum=quorum, ttl_s=20, demands=demands, after=after
+        )
         self.send(command, through=node // 2)
 
     @precondition(lambda self: self.some(EffectState.GRANTED))
@@ -225,9 +235,15 @@ class Worlds(RuleBasedStateMachine):
         for seq, (kind, of, _) in enumerate(self.model.logs[effect.tenant]):
             if of == effect.id and kind == "effect.resent":
                 sent.append((seq, EffectState.UNKNOWN))
-            elif of == effect.id and (kind == "effect.dispatched" or (kind == "effect.accepted" and not effect.review)):
+            elif of == effect.id and (
+                kind == "effect.dispatched" or (kind == "effect.accepted" and self.at_once(effect))
+            ):
                 sent.append((seq, EffectState.DISPATCHED))
         return sent[attempt - 1] if effect.node and attempt <= len(sent) else None
+
+    def at_once(self, effect: Effect) -> bool:
+        review = self.model.reviews.get((effect.tenant, ReviewId(effect.review)))
+        return review is None or review.after
 
     @precondition(lambda self: self.some(EffectState.UNKNOWN))
     @rule(pick=picks, move=st.sampled_from([None, None, Move.SUCCEED, Move.FAIL, Move.QUARANTINE]))
@@ -290,10 +306,27 @@ class Worlds(RuleBasedStateMachine):
     # Reviews, policy, leases, time
 
     @precondition(lambda self: self.some(EffectState.IN_REVIEW))
-    @rule(pick=picks, by=st.sampled_from(["person:bob", "person:cyd", "agent:writer"]), approve=st.booleans())
-    def answer_a_review(self, pick, by, approve):
+    @rule(
+        pick=picks,
+        who=st.tuples(
+            st.sampled_from(["person:bob", "person:cyd", "agent:writer"]),
+            st.sampled_from(["", "", "", "person:cyd", "person:dan"]),
+        ),
+        approve=st.booleans(),
+        late=st.sampled_from([0, 0, 0, 1]),
+        completes=st.booleans(),
+    )
+    def answer_a_review(self, pick, who, approve, late, completes):
+        by, place = who
         effect = self.pick(pick, EffectState.IN_REVIEW)
-        self.answer_for(effect, by, approve, pick % 2)
+        self.answer_for(effect, by, approve, pick % 2, place_of=place, late=late, completes=completes)
+
+    @precondition(lambda self: any(e.review for e in self.model.effects.values()))
+    @rule(pick=picks)
+    def escalate(self, pick):
+        asked = [e for e in self.model.effects.values() if e.review]
+        effect = asked[pick % len(asked)]
+        self.send(EscalateReview(tenant=effect.tenant, review=ReviewId(effect.review), by="person:bob"))
 
     @precondition(lambda self: any(e.review for e in self.model.effects.values()))
     @rule(pick=picks)
@@ -301,8 +334,17 @@ class Worlds(RuleBasedStateMachine):
         asked = [e for e in self.model.effects.values() if e.review]
         self.answer_for(asked[pick % len(asked)], "person:bob", True, pick % 2)
 
-    def answer_for(self, effect: Effect, by: str, approve: bool, through: int) -> None:
-        self.send(self.scribes[0].answer(effect.tenant, effect.review, by=by, approve=approve), through=through)
+    def answer_for(
+        self, effect: Effect, by: str, approve: bool, through: int, *, late: int = 0, completes: bool = True,
+        place_of: str = "",
+    ) -> None:  # fmt: skip
+        """An answer after those that are known, or after all but the last of them."""
+        known = self.model.reviews[effect.tenant, ReviewId(effect.review)].approvers
+        after = known[: len(known) - late]
+        command = self.scribes[0].answer(
+            effect.tenant, effect.review, by=by, approve=approve, after=after, completes=completes, place_of=place_of
+        )
+        self.send(command, through=through)
 
     @rule(tenant=tenants)
     def expire(self, tenant):

@@ -15,6 +15,7 @@ from assent.ledger import dispatch
 from assent.ledger.commands import ExpireReviews, FenceOut
 from assent.ledger.effects import EffectState
 from assent.ledger.reviews import ReviewState
+from assent.operations import gate
 from assent.primitives.errors import Conflict, Malformed, NotFound, Refused, Unavailable
 from assent.primitives.ids import EffectId, TenantId
 from assent.primitives.leases import SYSTEM
@@ -371,7 +372,7 @@ def test_wish_gives_up_with_a_word_when_the_policy_never_stands_still(scene):
 
         bench.policies.active = active  # type: ignore[method-assign]
         assert await code_of(bench.perform("files.write", WRITE)) == "policy_moved"
-        assert 2 <= count <= 10
+        assert 2 <= count <= gate.REDECISIONS_MAX
         assert await bench.store.effects(ACME, limit=9) == []
 
     scene.run(body)

@@ -47,6 +47,7 @@ from assent.memory.adapters.notes import DeclaredNotes
 from assent.operations.agents import Agents
 from assent.operations.asking import Asking
 from assent.operations.backtests import BackTests
+from assent.operations.briefings import Briefings
 from assent.operations.budgeting import Budgeting
 from assent.operations.budgets import Budgets
 from assent.operations.checkpoints import Checkpoints
@@ -121,6 +122,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     id: NodeId
     gate: Gate
     reviews: Reviews
+    briefings: Briefings
     recovery: Recovery
     policies: Policies
     backtests: BackTests
@@ -246,6 +248,8 @@ def _wire(
         store=store, gate=gate, operations=operations, liveness=liveness, node=fence.node, entropy=entropy
     )
     sessions = Sessions(store=store, fence=fence, entropy=entropy)
+    asking = Asking(operations=operations, tenants=blueprint.tenants, place=place)
+    timelines = Timelines(store=store, limits=blueprint.limits)
     runs = Runs(
         store=store, gate=gate, recovery=recovery, sessions=sessions, operations=operations, agents=agents,
         fence=fence, ids=ids, clock=clock, entropy=entropy, spellings=spellings_here(),
@@ -254,7 +258,8 @@ def _wire(
     return Node(
         id=fence.node,
         gate=gate,
-        reviews=Reviews(store=store, gate=gate, entropy=entropy),
+        reviews=Reviews(store=store, gate=gate, policies=policies, fence=fence, clock=clock, entropy=entropy),
+        briefings=Briefings(store=store, gate=gate, timelines=timelines),
         recovery=recovery,
         sessions=sessions,
         runs=runs,
@@ -263,14 +268,8 @@ def _wire(
         agents=Agents(store=store, registry=registry, node=fence.node),
         registry=registry,
         policies=policies,
-        backtests=BackTests(
-            store=store,
-            policies=policies,
-            asking=Asking(operations=operations, tenants=blueprint.tenants, place=place),
-            operations=operations,
-            clock=clock,
-        ),
-        timelines=Timelines(store=store, limits=blueprint.limits),
+        backtests=BackTests(store=store, policies=policies, asking=asking, operations=operations, clock=clock),
+        timelines=timelines,
         budgets=Budgets(store=store, limits=blueprint.limits, clock=clock),
         checkpoints=Checkpoints(store=store),
         verification=Verification(verifier=verifier),

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from assent.execution.grants import Grant
 from assent.ledger.budgets import Hold, Shortage
 from assent.ledger.commands import Accept
-from assent.ledger.decisions import Decision, Placement, Verdict
+from assent.ledger.decisions import Decision, Placement, ReviewTerms, Verdict
 from assent.ledger.effects import EFFECT, Effect, EffectState, Move
 from assent.ledger.entries import draft
 from assent.ledger.intents import Intent
-from assent.ledger.journals import Content
+from assent.ledger.journals import Content, Note
 from assent.ledger.provenance import UNVOUCHED, Provenance
 from assent.ledger.reviews import Review, ReviewState, review_terms
 from assent.primitives.digests import Digest, digest
@@ -46,10 +47,14 @@ def acceptance(
     holds: tuple[Hold, ...] = (),
     shortage: Shortage | None = None,
     provenance: Provenance = UNVOUCHED,
+    waived: ReviewTerms | None = None,
+    notes: tuple[Note, ...] = (),
 ) -> Accept:
     """The command that accepts `intent` (its canonical bytes are `data`) with its decision, in one commit.
 
-    `holds` are taken when it is dispatched at once; with a review they are what the asker brought, kept for then.
+    `holds` are taken when it is dispatched at once; with a review they are what the asker brought, kept for then. With
+    `waived` the review is opened all the same, on these terms, for people to look at what was done. `notes` say in
+    their journals what it takes from there.
     """
     moves = _MOVES[decision.verdict]
     state = EFFECT.fold(moves)
@@ -60,9 +65,13 @@ def acceptance(
         "code": decision.code, "rules": [*decision.rules], "policy": decision.policy_revision,
         "review": review or "",
     }  # fmt: skip
-    asked = _review(intent, intent_digest, decision, effect=effect, review=review, now_ms=now_ms)
+    asked = _review(intent, intent_digest, waived or decision.review, effect=effect, review=review, now_ms=now_ms)
     if asked is not None:
-        body |= {"review_terms": review_terms(asked), **_listed("brought", holds)}
+        asked = replace(asked, after=waived is not None)
+        body |= {"review_terms": review_terms(asked)}
+        body |= _listed("brought", holds) if waived is None else {}
+    if notes:
+        body |= {"takes": [f"{one.kind}:{one.id}" for one in notes]}
     if shortage is not None:
         body |= {"budget": msgspec.to_builtins(shortage)}
     if grant is not None:
@@ -85,6 +94,7 @@ def acceptance(
         contents=contents,
         holds=holds if grant is not None else (),
         shortage=shortage,
+        notes=notes,
     )
 
 
@@ -138,9 +148,15 @@ def _payload(data: bytes, reason: str, provenance: Provenance) -> bytes:
 
 
 def _review(
-    intent: Intent, intent_digest: Digest, decision: Decision, *, effect: EffectId, review: ReviewId | None, now_ms: int
+    intent: Intent,
+    intent_digest: Digest,
+    terms: ReviewTerms | None,
+    *,
+    effect: EffectId,
+    review: ReviewId | None,
+    now_ms: int,
 ) -> Review | None:
-    if review is None or decision.review is None:
+    if review is None or terms is None:
         return None
     return Review(
         tenant=intent.tenant,
@@ -148,9 +164,10 @@ def _review(
         effect=effect,
         intent=intent_digest,
         state=ReviewState.OPEN,
-        question=decision.review.question,
-        quorum=decision.review.quorum,
+        question=terms.question,
+        quorum=terms.quorum,
         requested_by=(intent.principal, *intent.on_behalf_of),
         opened_at_ms=now_ms,
-        expires_at_ms=now_ms + decision.review.ttl_s * 1000,
+        expires_at_ms=now_ms + terms.ttl_s * 1000,
+        demands=terms.demands,
     )

@@ -28,9 +28,10 @@ class Accept(Command, frozen=True, kw_only=True, gc=False):
     """Accept an intent together with its decision: refused, in review, or granted and dispatched at once.
 
     Holds only while `fence` holds, `decision.policy_revision` is the active one, and nothing that a dispatched call
-    falls under is halted. `contents` are pieces that the
-    intent names by digest. `holds` are taken with a dispatch, all or none; `shortage` is why an accept before this one
-    found no room, and this one is refused. Result: `Accepted`, or a `Shortage`, and then nothing was accepted.
+    falls under is halted. `contents` are pieces that the intent names by digest. `holds` are taken with a dispatch, all
+    or none; `shortage` is why an accept before this one found no room, and this one is refused. `notes` are written
+    into their journals with it, or it is not accepted. Result: `Accepted`, or a `Shortage`, and then nothing was
+    accepted.
     """
 
     effect: EffectId
@@ -45,6 +46,7 @@ class Accept(Command, frozen=True, kw_only=True, gc=False):
     contents: tuple[Content, ...] = ()
     holds: tuple[Hold, ...] = ()
     shortage: Shortage | None = None
+    notes: tuple[Note, ...] = ()
 
 
 class Dispatch(Command, frozen=True, kw_only=True, gc=False):
@@ -97,13 +99,28 @@ class Judge(Command, frozen=True, kw_only=True, gc=False):
 
 
 class AnswerReview(Command, frozen=True, kw_only=True, gc=False):
-    """Approve or deny an open review. Result: the `Review` as it stands afterwards."""
+    """Approve or deny an open review, in one's own place or in that of `place_of`. Result: the `Review` as it stands
+    afterwards.
+
+    `completes` says whether this yes, after those of `counted`, is all that is asked for: who has which role is not the
+    ledger's to know. It checks that nobody else approved meanwhile, and that there are never fewer than the quorum.
+    """
 
     review: ReviewId
     approve: bool
     by: str
     reason: str
     salt: bytes
+    place_of: str = ""
+    counted: tuple[str, ...] = ()
+    completes: bool = False
+
+
+class EscalateReview(Command, frozen=True, kw_only=True, gc=False):
+    """Put an open review before those whom it goes to when nobody answers. Result: the `Review`."""
+
+    review: ReviewId
+    by: str
 
 
 class Withdraw(Command, frozen=True, kw_only=True, gc=False):
@@ -127,7 +144,8 @@ class DismissStop(Command, frozen=True, kw_only=True, gc=False):
 
 
 class ExpireReviews(Command, frozen=True, kw_only=True, gc=False):
-    """Expire every review whose time has passed on the database's clock. Result: how many."""
+    """Expire every review whose time has passed on the database's clock, and escalate what nobody answered for as long
+    as it says. Result: how many expired."""
 
 
 class WriteNotes(Command, frozen=True, kw_only=True, gc=False):

@@ -67,6 +67,10 @@ class LedgerStore(Protocol):
         """Reviews in any of `states`, oldest first."""
         ...
 
+    async def precedents(self, tenant: TenantId, operation: str, principal: str, *, limit: int) -> list[Review]:
+        """Reviews that are over, of calls of `operation` that `principal` asked for, newest first."""
+        ...
+
     async def history(self, tenant: TenantId, effect: Effect) -> list[Record]:
         """Every entry about one effect, oldest first."""
         ...

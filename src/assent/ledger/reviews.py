@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from assent.ledger.decisions import ANYBODY, Demands, Seat
 from assent.primitives.digests import Digest
 from assent.primitives.errors import Malformed
 from assent.primitives.ids import EffectId, ReviewId, TenantId
@@ -54,8 +56,9 @@ REVIEW = Transitions(
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True):
-    """One question. `intent` is the digest it is bound to, `approvers` who said yes so far, `reason` what the last
-    answer said. `requested_by` is the principal and its on-behalf-of chain."""
+    """One question. `intent` is the digest it is bound to, `approvers` who said yes so far, `places` in whose place
+    each of them did (empty: their own), `reason` what the last answer said. `requested_by` is the principal and its
+    on-behalf-of chain. With `after` the call was carried out first, in an emergency, and is looked at now."""
 
     tenant: TenantId
     id: ReviewId
@@ -69,17 +72,38 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     opened_at_ms: int
     expires_at_ms: int
+    places: tuple[str, ...] = ()
+    demands: Demands = ANYBODY
+    escalated: bool = False
+    after: bool = False
+
+
+class Voice(NamedTuple):
+    """Somebody who approved, with the roles by which that counts: their own, or those of whom they stand in for."""
+
+    name: str
+    roles: frozenset[str]
 
 
 def review_terms(review: Review) -> dict[str, Any]:
     """What the log's entry keeps of a review's terms, so that they cannot be changed afterwards."""
-    return {
+    terms: dict[str, Any] = {
         "question": review.question,
         "quorum": review.quorum,
         "requested_by": list(review.requested_by),
         "opened_at": review.opened_at_ms,
         "expires_at": review.expires_at_ms,
     }
+    if review.demands != ANYBODY:
+        terms["demands"] = msgspec.to_builtins(review.demands)
+    if review.after:
+        terms["after"] = True
+    return terms
+
+
+def demands_text(demands: object) -> str:
+    """Demands as a row keeps them: one text for the same demands, from a struct or from an entry."""
+    return msgspec.json.encode(msgspec.to_builtins(demands), order="sorted").decode()
 
 
 def is_person(name: str) -> bool:
@@ -101,15 +125,42 @@ def check_reason(reason: str) -> None:
         raise Malformed("reason_too_long", f"a reason has at most {REASON_BYTES_MAX} bytes")
 
 
-def may_not_answer(review: Review, approver: str) -> str:
-    """Why `approver` may not answer `review`, or an empty string when they may.
+def may_not_answer(review: Review, approver: str, *, place_of: str = "") -> str:
+    """Why `approver` may not answer `review` (in the place of `place_of`), or an empty string when they may.
 
     Only people answer, under a name without a gap: two names are not one, and the requester's with a space behind it is
-    nobody's. The requester may not; someone the requester acts for may, because it is in their name that consent is
-    asked.
+    nobody's. The requester may not, nor may anybody in their place; someone the requester acts for may, because it is
+    in their name that consent is asked, unless the rule wants others. A place is taken once.
     """
-    if not is_person(approver):
-        return f"only people answer reviews, and `{approver[:80]!a}` is not a person"
-    if approver == review.requested_by[0]:
-        return f"`{approver}` made this request and may not answer it"
+    asker, *chain = review.requested_by
+    for name in (approver, place_of) if place_of else (approver,):
+        if not is_person(name):
+            return f"only people answer reviews, and `{name[:80]!a}` is not a person"
+        if name == asker:
+            return f"`{name}` made this request and may not answer it"
+        if review.demands.apart and name in chain:
+            return f"this is asked in the name of `{name}`, and somebody else has to answer"
+    if place_of and (place_of == approver or place_of in (*review.approvers, *review.places)):
+        return f"the place of `{place_of}` is taken"
     return ""
+
+
+def has_a_say(demands: Demands, quorum: int, roles: Collection[str], *, escalated: bool) -> bool:
+    """Whether the yes of somebody with `roles` can help to complete a review at all."""
+    if sum(seat.quorum for seat in demands.seats) < quorum:
+        return True  # there is room beside the seats
+    return any(_sits(seat, roles, escalated=escalated) for seat in demands.seats)
+
+
+def completes(demands: Demands, quorum: int, voices: Sequence[Voice], *, escalated: bool) -> bool:
+    """Whether these approvals are all that is asked for: enough people, and in each seat enough with its roles."""
+    people = {voice.name: voice.roles for voice in voices if is_person(voice.name)}
+    return len(people) >= quorum and all(
+        sum(_sits(seat, roles, escalated=escalated) for roles in people.values()) >= seat.quorum
+        for seat in demands.seats
+    )
+
+
+def _sits(seat: Seat, roles: Collection[str], *, escalated: bool) -> bool:
+    wanted = (*seat.roles, *seat.escalate_to) if escalated else seat.roles
+    return any(role in wanted for role in roles)

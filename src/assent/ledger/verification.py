@@ -71,6 +71,8 @@ class FoldedReview(msgspec.Struct, kw_only=True):
     terms: dict[str, Any]
     state: ReviewState = ReviewState.OPEN
     approvers: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    escalated: bool = False
     reason: str | None = ""
 
 
@@ -215,6 +217,8 @@ class Fold:
             review.state = ReviewState(body["review_state"])
             if body.get("answer") == ReviewMove.APPROVE:
                 review.approvers = (*review.approvers, body["by"])
+                review.places = (*review.places, body.get("place_of", "-"))
+            review.escalated |= entry.type == "review.escalated"
             if "answer" in body:
                 review.reason = None if payload is None else payload.decode()
         elif entry.type == "effect.dispatched" and body["review"]:

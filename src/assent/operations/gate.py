@@ -16,34 +16,35 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
-from assent.execution.grants import Grant
-from assent.execution.orders import Order, order_digest
+from assent.execution.orders import order_digest
 from assent.execution.outcomes import StreamEvent
 from assent.execution.ports import OnEvent, Steering
 from assent.execution.secrets import Redactor
 from assent.ledger.acceptances import acceptance, accepted_effect
 from assent.ledger.budgets import Hold, Shortage
 from assent.ledger.commands import Accept, Accepted, Dispatch, Withdraw
-from assent.ledger.decisions import Decision, Placement, Verdict
+from assent.ledger.decisions import Decision, Verdict
 from assent.ledger.dispatch import Dispatcher
 from assent.ledger.effects import Effect, EffectState, Move, settled_effect
 from assent.ledger.entries import SALT_BYTES
 from assent.ledger.halts import scopes_of
 from assent.ledger.intents import Intent
-from assent.ledger.metering import NO_METER, Meter, meter_of
-from assent.ledger.operations import Operation, Place, Reading, as_it_is, reading_of
+from assent.ledger.metering import meter_of
+from assent.ledger.operations import Operation, Place, reading_of
 from assent.ledger.ports import LedgerStore, Record
 from assent.operations.asking import Asked, Asking
 from assent.operations.budgeting import Budgeting, brought_by, held_by, is_look
+from assent.operations.dispensations import Dispensation, Dispensations, Ready
 from assent.operations.policies import Policies
 from assent.operations.refusals import denied, exhausted, no_rung, unsettled_policy
 from assent.operations.standing import Standing
 from assent.operations.targets import Targets
 from assent.operations.timelines import provenance_of
+from assent.operations.waivers import Waivers
 from assent.operations.wishes import Answer, Wish
 from assent.policy.approvals import Approval
 from assent.policy.grants import Mint
@@ -52,19 +53,7 @@ from assent.primitives.errors import Conflict, Malformed, Refused, Unavailable
 from assent.primitives.ids import EffectId, IdSource, ReviewId, TenantId
 from assent.primitives.leases import Fence
 
-REDECISIONS_MAX = 4
-
-
-class _Ready(NamedTuple):
-    """A decision and, when it allows, the exact order with its grant."""
-
-    decision: Decision
-    order: Order | None
-    grant: Grant | None
-    placement: Placement | None = None
-    read: Reading = as_it_is
-    holds: tuple[Hold, ...] = ()
-    meter: Meter = NO_METER
+REDECISIONS_MAX = 32
 
 
 OnAccepted: TypeAlias = Callable[[Answer], None]
@@ -101,16 +90,18 @@ class Gate:
     ) -> None:
         self._store = store
         self._dispatcher = dispatcher
-        self._policies = policies
-        self._mint = mint
-        self._targets = targets
         self._asking = Asking(operations=operations, tenants=tenants, place=place, redactor=redactor)
         self._fence = fence
         self._ids = ids
         self._clock = clock
         self._entropy = entropy
-        self._budgeting = budgeting or Budgeting()
         self._standing = Standing(store)
+        self._policies = policies
+        self._mint = mint
+        self._targets = targets
+        self._budgeting = budgeting or Budgeting()
+        self.waivers = Waivers(store=store, fence=fence, clock=clock, entropy=entropy)
+        self._dispensations = Dispensations(store=store, waivers=self.waivers, clock=clock)
 
     async def perform(
         self,
@@ -154,7 +145,10 @@ class Gate:
         """
         self._asking.must_serve(tenant)
         effect, intent, review, history = await self._standing.granted(tenant, effect_id)
-        approval = Approval(intent=review.intent, quorum=len(review.approvers), approvers=review.approvers)
+        approval = Approval(
+            intent=review.intent, quorum=len(review.approvers), approvers=review.approvers, places=review.places,
+            escalated=review.escalated,
+        )  # fmt: skip
         asked = await self._read(intent, history)
         brought = None if is_look(effect.key) else brought_by(history)
         for _ in range(REDECISIONS_MAX):
@@ -219,17 +213,18 @@ class Gate:
         effect_id = self._ids.effect()
         brought = None if is_look(wish.key) else wish.holds
         ready = await self._prepare(asked, None, effect_id, key=wish.key, attempt=1, brought=brought)
-        accept = self._acceptance(wish, asked, ready, effect_id)
+        ready, taken = await self._dispensations.lift(wish, asked, ready, effect_id, self._prepare)
+        accept = self._acceptance(wish, asked, ready, effect_id, taken=taken)
         try:
             accepted: Accepted | Shortage = await self._commit(accept, ready)
         except Conflict as conflict:
             if conflict.code != "halted":
                 raise
-            ready = _Ready(denied("halted", conflict.message, revision=ready.decision.policy_revision), None, None)
+            ready = Ready(denied("halted", conflict.message, revision=ready.decision.policy_revision), None, None)
             accept = self._acceptance(wish, asked, ready, effect_id)
             accepted = await self._commit(accept, ready)
         if isinstance(accepted, Shortage):  # nothing was accepted; that it was asked and stopped is recorded instead
-            ready = _Ready(exhausted(accepted, ready.decision), None, None)
+            ready = Ready(exhausted(accepted, ready.decision), None, None)
             accept = self._acceptance(wish, asked, ready, effect_id, shortage=accepted)
             accepted = await self._commit(accept, ready)
             assert isinstance(accepted, Accepted), "a refused call holds nothing"
@@ -239,11 +234,21 @@ class Gate:
         effect = accepted_effect(accept, accepted.seq)
         answer = Answer(effect=effect, decision=ready.decision, review=accept.review)
         on_accepted(answer)
-        return answer if ready.grant is None else await self._carry(effect, ready, on_event, steering)
+        if ready.grant is None:
+            return answer
+        return msgspec.structs.replace(await self._carry(effect, ready, on_event, steering), review=accept.review)
 
     def _acceptance(
-        self, wish: Wish, asked: Asked, ready: _Ready, effect: EffectId, *, shortage: Shortage | None = None
+        self,
+        wish: Wish,
+        asked: Asked,
+        ready: Ready,
+        effect: EffectId,
+        *,
+        shortage: Shortage | None = None,
+        taken: Dispensation | None = None,
     ) -> Accept:
+        after = taken.after if taken else None
         return acceptance(
             intent=asked.intent,
             data=asked.data,
@@ -254,13 +259,15 @@ class Gate:
             placement=ready.placement,
             fence=self._fence,
             parent=wish.parent,
-            review=self._ids.review() if ready.decision.verdict is Verdict.REVIEW else None,
+            review=self._ids.review() if after or ready.decision.verdict is Verdict.REVIEW else None,
             salt=self._entropy(SALT_BYTES),
             now_ms=self._clock.now_ms(),
             contents=wish.contents,
             provenance=asked.provenance,
             holds=ready.holds if ready.grant else wish.holds,
             shortage=shortage,
+            waived=after,
+            notes=taken.notes if taken else (),
         )
 
     async def _prepare(
@@ -273,7 +280,7 @@ class Gate:
         attempt: int,
         brought: tuple[Hold, ...] | None = None,
         held: tuple[Hold, ...] = (),
-    ) -> _Ready:
+    ) -> Ready:
         """Decide and, when the answer is yes, make the exact order and the grant for it.
 
         What has to be held is what the limits ask for and what the asker `brought`. With None nothing is: the
@@ -281,15 +288,15 @@ class Gate:
         """
         decision = await self._decide(asked, approval)
         if decision.verdict is not Verdict.ALLOW or asked.operation is None or decision.obligations is None:
-            return _Ready(decision, None, None)
+            return Ready(decision, None, None)
         try:
             order = asked.operation.plan(asked.arguments, asked.place, decision.obligations, key or effect)
             holds = () if brought is None else self._budgeting.holds(asked, order, brought)
         except Malformed as malformed:
-            return _Ready(denied("arguments_invalid", str(malformed), revision=decision.policy_revision), None, None)
+            return Ready(denied("arguments_invalid", str(malformed), revision=decision.policy_revision), None, None)
         placement, rungs = await self._targets.place(order, decision.obligations, asked=asked.facts.target)
         if placement is None:
-            return _Ready(denied("target_unavailable", no_rung(rungs), revision=decision.policy_revision), None, None)
+            return Ready(denied("target_unavailable", no_rung(rungs), revision=decision.policy_revision), None, None)
         grant = self._mint.mint(
             decision=decision,
             intent=asked.digest,
@@ -303,11 +310,9 @@ class Gate:
             now_ms=self._clock.now_ms(),
         )
         meter = meter_of(asked.operation, holds or held)
-        return _Ready(decision, order, grant, placement, reading_of(asked.operation), holds, meter)
+        return Ready(decision, order, grant, placement, reading_of(asked.operation), holds, meter)
 
-    async def _dispatch(
-        self, effect: Effect, asked: Asked, ready: _Ready, *, review: ReviewId | None
-    ) -> int | Shortage:
+    async def _dispatch(self, effect: Effect, asked: Asked, ready: Ready, *, review: ReviewId | None) -> int | Shortage:
         assert ready.grant is not None, "nothing is dispatched without a grant"
         seq: int | Shortage = await self._commit(
             Dispatch(
@@ -329,7 +334,7 @@ class Gate:
         )
         return seq
 
-    async def _commit(self, command: Accept | Dispatch, ready: _Ready) -> Any:  # noqa: ANN401 (as `LedgerStore.apply`)
+    async def _commit(self, command: Accept | Dispatch, ready: Ready) -> Any:  # noqa: ANN401 (as `LedgerStore.apply`)
         """Apply a command that may dispatch. A caller that gives up before the answer leaves no dispatch behind it."""
         try:
             return await self._store.apply(command)
@@ -339,9 +344,7 @@ class Gate:
                     await self._dispatcher.abandon(ready.grant, ready.meter)
             raise
 
-    async def _carry(
-        self, effect: Effect, ready: _Ready, on_event: OnEvent, steering: Steering | None = None
-    ) -> Answer:
+    async def _carry(self, effect: Effect, ready: Ready, on_event: OnEvent, steering: Steering | None = None) -> Answer:
         assert ready.grant is not None, "nothing is carried without a grant"
         assert ready.order is not None, "a grant is for an order"
         outcome, settled = await self._dispatcher.carry_out(
@@ -373,10 +376,11 @@ class Gate:
         await self._store.apply(_revoked(effect, denied(code, "nobody wants it any more")))
 
     def _forget_or_raise(self, tenant: TenantId, conflict: Conflict) -> None:
-        """When the policy moved under a decision, the active one is read again; any other conflict stands."""
-        if conflict.code != "policy_moved":
+        """When the policy or a waiver moved under a decision, it is decided again; any other conflict stands."""
+        if conflict.code == "policy_moved":
+            self._policies.forget(tenant)
+        elif conflict.code != "journal_moved":
             raise conflict
-        self._policies.forget(tenant)
 
 
 def _at(effect: Effect, seq: int, *, attempt: int, state: EffectState) -> Effect:

@@ -23,6 +23,11 @@ from assent.primitives.ids import EffectId, ReviewId, TenantId
 INBOX_MAX = 500
 PAGE_MAX = 1_000
 NAMES_MAX = 20
+GIVES_A_REASON = frozenset({
+    "review.answered", "effect.judged", "halt.begun", "halt.lifted", "stand_in.named", "stand_in.ended",
+    "waiver.signed", "waiver.revoked",
+})  # fmt: skip
+"""Entries whose payload is what somebody said, as it was said."""
 
 
 class AcceptedPayload(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +78,7 @@ class Inbox(msgspec.Struct, frozen=True, kw_only=True):
     unknown: tuple[Explanation, ...]
     granted: tuple[Explanation, ...]
     stops: tuple[Stop, ...] = ()
+    afterwards: tuple[Explanation, ...] = ()
 
 
 class Timelines:
@@ -137,12 +143,14 @@ class Timelines:
         """What waits for a person."""
         reviews = await self._store.reviews(tenant, states=(ReviewState.OPEN,), limit=INBOX_MAX)
         asked = [await self.explain(tenant, review.effect) for review in reviews]
+        after = {review.effect for review in reviews if review.after}
         stuck = await self._store.effects(
             tenant, states=(EffectState.UNKNOWN, EffectState.QUARANTINED), limit=INBOX_MAX
         )
         granted = await self._store.effects(tenant, states=(EffectState.GRANTED,), limit=INBOX_MAX)
         return Inbox(
-            reviews=tuple(asked),
+            reviews=tuple(one for one in asked if one.effect.id not in after),
+            afterwards=tuple(one for one in asked if one.effect.id in after),
             unknown=tuple([await self._explain(effect) for effect in stuck]),
             granted=tuple([await self._explain(effect) for effect in granted]),
             stops=tuple(await self._stops(tenant)),
@@ -235,7 +243,7 @@ def reason_of(history: Sequence[Record]) -> str:
 def _detail(record: Record) -> dict[str, Any] | None:
     if record.payload is None:
         return None
-    if record.type in ("review.answered", "effect.judged"):
+    if record.type in GIVES_A_REASON:
         return {"reason": record.payload.decode()}
     found: dict[str, Any] = msgspec.json.decode(record.payload)
     return found

@@ -14,7 +14,7 @@ from assent.ledger.decisions import Decision
 from assent.ledger.effects import Effect
 from assent.ledger.journals import Content
 from assent.ledger.provenance import TYPED, UNVOUCHED, Provenance
-from assent.ledger.reviews import Review
+from assent.ledger.reviews import Review, check_reason
 from assent.primitives.errors import Malformed
 from assent.primitives.ids import TenantId
 
@@ -30,7 +30,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
     `contents` are the pieces that the arguments name by digest; they are kept with the call. `holds` are what it has to
     hold beside what the limits of the installation ask for: a run's own allowance, say. `provenance` is on whose word
-    it stands; a surface says `TYPED` where a person chose the call.
+    it stands; a surface says `TYPED` where a person chose the call. `emergency` is why a person will not wait for
+    others to approve: where the rules let them, it is done at once and looked at afterwards.
     """
 
     tenant: TenantId
@@ -44,6 +45,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     contents: tuple[Content, ...] = ()
     holds: tuple[Hold, ...] = ()
     provenance: Provenance = UNVOUCHED
+    emergency: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +67,7 @@ def check_names(wish: Wish) -> None:
     """
     _check_types(wish)
     check_holds(wish.holds)
+    check_reason(wish.emergency)
     if wish.key.startswith(OBSERVATION_KEYS) and not wish.parent:
         raise Malformed("key_reserved", f"keys that begin with `{OBSERVATION_KEYS}` are the reconciler's own")
     chain = " ".join(wish.on_behalf_of)

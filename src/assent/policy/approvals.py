@@ -8,11 +8,16 @@ from assent.primitives.digests import Digest
 
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """People approved the intent with this digest. Whoever hands it over has seen that it has not expired."""
+    """People approved the intent with this digest. Whoever hands it over has seen that it has not expired.
+
+    `places` are in whose place each of them did (empty: their own), `escalated` says that nobody had answered in time.
+    """
 
     intent: Digest
     quorum: int
     approvers: tuple[str, ...]
+    places: tuple[str, ...] = ()
+    escalated: bool = False
 
     @property
     def people(self) -> frozenset[str]:
@@ -23,6 +28,21 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def strength(self) -> int:
         """How many approvals it is worth: never more than it names people, never more than it claims."""
         return min(self.quorum, len(self.people))
+
+
+class Waived(Approval, frozen=True, kw_only=True):
+    """People waived the question for calls of this kind, before this one was asked, for so many seconds altogether."""
+
+    lasts_s: int
+
+
+class Emergency(Approval, frozen=True, kw_only=True):
+    """Nobody has approved: the asker takes it on themselves, and answers for it afterwards."""
+
+    @property
+    def strength(self) -> int:
+        """As much as it claims."""
+        return self.quorum
 
 
 class Hypothetical(Approval, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from itertools import islice
 import msgspec
 
 from assent.execution.attestations import tightest
-from assent.ledger.decisions import Decision, Verdict
+from assent.ledger.decisions import Decision, ReviewTerms, Seat, Verdict
 from assent.ledger.intents import Intent
 from assent.policy.approvals import Approval
 from assent.policy.calls import Call, Grid, chains_for
@@ -83,9 +83,33 @@ def loosened(old: Decision, new: Decision) -> str:
         return f"{old.verdict} becomes {new.verdict}" if _OPENNESS[new.verdict] > _OPENNESS[old.verdict] else ""
     if old.review and new.review and new.review.quorum < old.review.quorum:
         return f"{new.review.quorum} people suffice where {old.review.quorum} had to approve"
+    if old.review and new.review and (how := _looser_review(old.review, new.review)):
+        return how
     if old.obligations and new.obligations:
         return _looser_terms(old, new)
     return ""
+
+
+def _looser_review(old: ReviewTerms, new: ReviewTerms) -> str:
+    gone = [seat for seat in old.demands.seats if not any(_as_strict(one, seat) for one in new.demands.seats)]
+    if gone:
+        return f"nobody with the role `{gone[0].roles[0]}` has to be among those who approve as it was"
+    if old.demands.apart and not new.demands.apart:
+        return "somebody in whose name it is asked may approve"
+    if first := set(new.emergency) - set(old.emergency):
+        return f"people with the role `{min(first)}` may do it first and be looked at afterwards"
+    return "the question may be waived for longer" if new.waivable_s > old.waivable_s else ""
+
+
+def _as_strict(new: Seat, old: Seat) -> bool:
+    """Whether whoever fills `new` would have filled `old`."""
+    later = not new.escalate_s or (0 < old.escalate_s <= new.escalate_s)
+    return (
+        set(new.roles) <= set(old.roles)
+        and new.quorum >= old.quorum
+        and set(new.escalate_to) <= {*old.escalate_to, *old.roles}
+        and later
+    )
 
 
 def _looser_terms(old: Decision, new: Decision) -> str:

@@ -14,8 +14,10 @@ How the three verdicts come out of an engine that knows only two
     annotations. Still denied: no approval helps. A second, unconditional `forbid` thus wins over every approval.
 
 What an approval must be, whatever the rules say
-    It is for the digest of this very call, or it is none. Only people count, each once. It must carry the largest
-    quorum that the lifted rules ask for. A rule that forgets to compare the digest, or to count, is safe all the same.
+    It is for the digest of this very call, or it is none. Only people count, each once, and never the asker. It must
+    carry the largest quorum that the lifted rules ask for, with the roles that each of them wants. A rule that forgets
+    to compare the digest, or to count, is safe all the same. What people waived beforehand, or the asker does first in
+    an emergency, lifts only rules that say so.
 
 What was tried and dropped
     Partial evaluation, to learn from the residual what an approval would change: experimental in the binding, and eight
@@ -34,11 +36,12 @@ from typing import Final, NamedTuple
 
 from assent.execution.obligations import Obligations
 from assent.ledger.contracts import OperationContract
-from assent.ledger.decisions import Decision, Verdict
+from assent.ledger.decisions import Decision, ReviewTerms, Verdict
 from assent.ledger.intents import Intent
 from assent.ledger.operations import Facts
+from assent.ledger.reviews import Voice, completes, is_person
 from assent.policy import reasons
-from assent.policy.approvals import Approval, Hypothetical
+from assent.policy.approvals import Approval, Emergency, Hypothetical, Waived
 from assent.policy.bundle import Bundle
 from assent.policy.cedar import Answer, Cedar, Judge, Question
 from assent.policy.explain import Explanation, explained
@@ -200,7 +203,7 @@ class Engine:
     def _reviewable(self, case: _Case, forbids: tuple[Rule, ...], approval: Approval | None) -> Decision:
         """Decide a call that `forbids` deny without an approval."""
         terms = joined((rule.terms for rule in forbids), question=f"Allow {case.words}?")
-        if approval is not None and approval.strength >= terms.quorum:
+        if approval is not None and self._suffices(approval, terms, case.intent):
             answer = self._ask(case, approval)
             if answer.failed:
                 return self._failed(answer)
@@ -222,6 +225,28 @@ class Engine:
             obligations=self._obligations(case, (*permits, *forbids)),
             review=terms,
         )
+
+    def _suffices(self, approval: Approval, terms: ReviewTerms, intent: Intent) -> bool:
+        """Whether an approval is what the lifted rules ask for: by enough people, with the roles that they have now."""
+        if isinstance(approval, Emergency):
+            mine = self.roles_of(intent.principal)
+            return is_person(intent.principal) and not mine.isdisjoint(terms.emergency)
+        if isinstance(approval, Waived) and approval.lasts_s > terms.waivable_s:
+            return False
+        places = approval.places or ("",) * len(approval.approvers)
+        voices = [
+            Voice(name, self.roles_of(place or name))
+            for name, place in zip(approval.approvers, places, strict=True)
+            if name != intent.principal and not (terms.demands.apart and name in intent.on_behalf_of)
+        ]
+        return approval.strength >= terms.quorum and completes(
+            terms.demands, terms.quorum, voices, escalated=approval.escalated
+        )
+
+    def roles_of(self, principal: str) -> frozenset[str]:
+        """The roles of a principal that is declared; none of any other."""
+        known = self.world.principals.get(principal)
+        return frozenset(known.roles) if known else frozenset()
 
     def _probed(self, case: _Case, quorum: int) -> Answer:
         """Judge the call as if `quorum` people had approved it: all who are declared and may answer for it; or, because

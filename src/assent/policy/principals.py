@@ -33,6 +33,16 @@ class KnownPrincipal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     roles: tuple[str, ...] = ()
 
 
+def is_principal(text: str) -> bool:
+    """Whether `text` can be a principal's name."""
+    return _PRINCIPAL.match(text) is not None
+
+
+def is_role(text: str) -> bool:
+    """Whether `text` can be a role."""
+    return _ROLE.match(text) is not None
+
+
 def entity_of(principal: str) -> tuple[str, str]:
     """The Cedar entity of a well-formed principal: `agent:writer` is `Agent::"writer"`."""
     kind, _, local = principal.partition(":")

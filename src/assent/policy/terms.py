@@ -5,6 +5,11 @@
     @example("{…}")                      any rule: a call to which it applies, when the search finds none
     @review("Delete this file?")         a forbid that an approval lifts: the question people are asked,
     @quorum("2") @review_ttl_s("3600")     how many must approve, and for how long the question stands
+    @by("lead security")                   the approvers must have one of these roles
+    @apart("chain")                        nobody in whose name it is asked answers
+    @escalate_s("600") @escalate_to("cto") unanswered for so long, people with one of these roles count as well
+    @emergency("oncall")                   people with one of these roles may do it first, and answer for it afterwards
+    @waivable_s("28800")                   the question may be waived for calls of a kind, for so long at most
     @floor("namespaced")                 a permit, or a forbid with a review: the weakest confinement,
     @accept("microvm namespaced")        the classes that will do, the preferred one first; the only way below the
                                          default floor, and the only way to what stands beside the ladder
@@ -28,7 +33,8 @@ from assent.execution.attestations import LADDER, ConfinementClass, tightest
 from assent.execution.hosts import in_common
 from assent.execution.obligations import Accepted, Obligations, both
 from assent.execution.orders import Limits
-from assent.ledger.decisions import ReviewTerms
+from assent.ledger.decisions import Demands, ReviewTerms, Seat
+from assent.policy.principals import ROLES_MAX, is_role
 from assent.primitives.errors import Malformed
 
 TEXT_CHARACTERS_MAX = 500
@@ -48,13 +54,20 @@ _LIMITS: dict[str, tuple[str, int]] = {
     "open_files": ("open_files_max", 1),
     "disk_mb": ("disk_bytes_max", 1_048_576),
 }
-_REVIEWS: dict[str, int] = {"quorum": QUORUM_MAX, "review_ttl_s": REVIEW_TTL_S_MAX}
+_REVIEWS: dict[str, int] = {
+    "quorum": QUORUM_MAX,
+    "review_ttl_s": REVIEW_TTL_S_MAX,
+    "escalate_s": REVIEW_TTL_S_MAX,
+    "waivable_s": REVIEW_TTL_S_MAX,
+}
+_ROLES = ("by", "escalate_to", "emergency")
+_APART = "chain"
 _TEXTS: dict[str, int] = {
     "reason": TEXT_CHARACTERS_MAX,
     "review": TEXT_CHARACTERS_MAX,
     "example": EXAMPLE_CHARACTERS_MAX,
 }
-ANNOTATIONS = frozenset({"id", "floor", "accept", "egress", *_LIMITS, *_REVIEWS, *_TEXTS})
+ANNOTATIONS = frozenset({"id", "floor", "accept", "egress", "apart", *_LIMITS, *_REVIEWS, *_ROLES, *_TEXTS})
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +99,8 @@ def read_terms(annotations: Mapping[str, str], *, effect: str) -> tuple[Terms, l
     ):
         faults.append(f"`@accept` must name some of {', '.join(f'`{name}`' for name in ConfinementClass)}, each once")
     egress = _egress(annotations, faults)
+    roles = {name: _roles(name, annotations[name], faults) for name in _ROLES if name in annotations}
+    faults += _half_said(annotations)
     amounts = {name: _amount(name, annotations, faults) for name in (*_LIMITS, *_REVIEWS) if name in annotations}
     if faults:
         return Terms(), faults
@@ -93,7 +108,7 @@ def read_terms(annotations: Mapping[str, str], *, effect: str) -> tuple[Terms, l
     terms = Terms(
         reason=annotations.get("reason", ""),
         example=annotations.get("example", ""),
-        review=_review(annotations, amounts),
+        review=_review(annotations, amounts, roles),
         floor=ConfinementClass(floor) if floor else None,
         accept=tuple(map(ConfinementClass, accept)) if accept else None,
         egress=egress,
@@ -105,10 +120,29 @@ def read_terms(annotations: Mapping[str, str], *, effect: str) -> tuple[Terms, l
 def _misplaced(annotations: Mapping[str, str], effect: str) -> list[str]:
     if "review" in annotations:
         return [] if effect == "forbid" else ["`@review` belongs to a `forbid` that an approval lifts"]
-    alone = [name for name in _REVIEWS if name in annotations]
+    alone = [name for name in (*_REVIEWS, *_ROLES, "apart") if name in annotations]
     if effect == "forbid":  # what is never carried out needs no limits
         alone += [name for name in ("floor", "accept", "egress", *_LIMITS) if name in annotations]
     return [f"`@{name}` says nothing here without `@review`" for name in alone]
+
+
+def _half_said(annotations: Mapping[str, str]) -> list[str]:
+    """What the annotations of a review say that means nothing without another, or nothing at all."""
+    faults = []
+    if annotations.get("apart", _APART) != _APART:
+        faults.append(f"`@apart` must be `{_APART}`: nobody in whose name it is asked answers")
+    if ("escalate_s" in annotations) != ("escalate_to" in annotations):
+        faults.append("`@escalate_s` and `@escalate_to` belong together")
+    if "escalate_to" in annotations and "by" not in annotations:
+        faults.append("`@escalate_to` adds to those of `@by`, which is not there")
+    return faults
+
+
+def _roles(name: str, text: str, faults: list[str]) -> tuple[str, ...]:
+    roles = tuple(text.split())
+    if not roles or len(roles) > ROLES_MAX or not all(map(is_role, roles)) or len(set(roles)) < len(roles):
+        faults.append(f"`@{name}` must name 1 to {ROLES_MAX} roles, each once, with blanks between them")
+    return roles
 
 
 def _egress(annotations: Mapping[str, str], faults: list[str]) -> tuple[str, ...] | None:
@@ -134,14 +168,26 @@ def _amount(name: str, annotations: Mapping[str, str], faults: list[str]) -> int
     return 0
 
 
-def _review(annotations: Mapping[str, str], amounts: Mapping[str, int]) -> ReviewTerms | None:
+def _review(
+    annotations: Mapping[str, str], amounts: Mapping[str, int], roles: Mapping[str, tuple[str, ...]]
+) -> ReviewTerms | None:
     if "review" not in annotations:
         return None
     default = ReviewTerms(question=annotations["review"])
+    quorum = amounts.get("quorum", default.quorum)
+    seat = Seat(
+        roles=roles.get("by", ()),
+        quorum=quorum,
+        escalate_s=amounts.get("escalate_s", 0),
+        escalate_to=roles.get("escalate_to", ()),
+    )
     return ReviewTerms(
         question=annotations["review"],
-        quorum=amounts.get("quorum", default.quorum),
+        quorum=quorum,
         ttl_s=amounts.get("review_ttl_s", default.ttl_s),
+        demands=Demands(seats=(seat,) if seat.roles else (), apart="apart" in annotations),
+        emergency=roles.get("emergency", ()),
+        waivable_s=amounts.get("waivable_s", 0),
     )
 
 
@@ -173,16 +219,27 @@ def tightened(
 
 
 def joined(terms: Iterable[Terms], *, question: str) -> ReviewTerms:
-    """One review that satisfies all of `terms`: every question, the largest quorum, the shortest time.
+    """One review that satisfies all of `terms`: every question, the largest quorum, everybody's seats, the shortest
+    time. What is to be done first, or waived, every one of them must let be.
 
     `question` is asked when none of them has one.
     """
-    reviews = [term.review for term in terms if term.review is not None]
+    said = list(terms)
+    reviews = [term.review for term in said if term.review is not None]
     if not reviews:
         return ReviewTerms(question=question)
+    emergency = [role for role in reviews[0].emergency if all(role in review.emergency for review in reviews)]
+    waivable_s = min(review.waivable_s for review in reviews)
+    silent = len(reviews) < len(said)
     questions = dict.fromkeys(review.question for review in reviews)
     return ReviewTerms(
         question=" ".join(questions),
         quorum=max(review.quorum for review in reviews),
         ttl_s=min(review.ttl_s for review in reviews),
+        demands=Demands(
+            seats=tuple(dict.fromkeys(seat for review in reviews for seat in review.demands.seats)),
+            apart=any(review.demands.apart for review in reviews),
+        ),
+        emergency=() if silent else tuple(emergency),
+        waivable_s=0 if silent else waivable_s,
     )

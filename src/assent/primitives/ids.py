@@ -52,6 +52,10 @@ class IdSource:
         """A new review id."""
         return ReviewId(self._new("rev"))
 
+    def waiver(self) -> str:
+        """The id of a new waiver."""
+        return self._new("wvr")
+
     def run(self) -> RunId:
         """A new run id."""
         return RunId(self._new("run"))

@@ -132,19 +132,17 @@ class Bench:
         asking = Asking(operations=operations, tenants=parts.tenants, place=Place(workspace=str(parts.workspace)))
         self.backtests = BackTests(
             store=told, policies=self.policies, asking=asking, operations=operations, clock=clock
-        )  # fmt: skip
-        self.reviews = Reviews(store=told, gate=self.gate, entropy=entropy)
+        )
+        self.reviews = Reviews(
+            store=told, gate=self.gate, policies=self.policies, fence=self.fence, clock=clock, entropy=entropy
+        )
         self.executions = Executions(gate=self.gate, ids=ids, fence=self.fence)
         self.timelines = Timelines(store=told, limits=parts.limits)
         self.budgets = Budgets(store=told, limits=parts.limits, clock=clock)
         self.recovery = Recovery(
-            store=told,
-            gate=self.gate,
-            operations=operations,
-            liveness=self.liveness,
-            node=self.fence.node,
+            store=told, gate=self.gate, operations=operations, liveness=self.liveness, node=self.fence.node,
             entropy=entropy,
-        )
+        )  # fmt: skip
 
     async def perform(self, operation: str, arguments: Mapping[str, Any], *, key: str = "", run: str = "") -> Answer:
         """An agent's wish."""

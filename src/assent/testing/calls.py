@@ -18,10 +18,11 @@ from assent.execution.seals import SealKey
 from assent.ledger.acceptances import acceptance
 from assent.ledger.budgets import Hold, Shortage
 from assent.ledger.commands import Accept, AnswerReview, DismissStop, Dispatch, Judge, Settle, Withdraw
-from assent.ledger.decisions import Decision, ReviewTerms, Verdict
+from assent.ledger.decisions import ANYBODY, Decision, Demands, ReviewTerms, Verdict
 from assent.ledger.effects import EFFECT, MOVE_OF_ENDING, Effect, EffectState, Move
 from assent.ledger.entries import SALT_BYTES, draft
 from assent.ledger.intents import Intent, intent_bytes, intent_digest
+from assent.ledger.journals import Note
 from assent.ledger.receipts import receipt_draft
 from assent.policy.grants import Mint
 from assent.primitives.clock import Clock, Entropy
@@ -69,12 +70,16 @@ class Scribe:
         effect: EffectId | None = None,
         holds: tuple[Hold, ...] = (),
         shortage: Shortage | None = None,
+        demands: Demands = ANYBODY,
+        after: bool = False,
+        notes: tuple[Note, ...] = (),
     ) -> Accept:
-        """The command that accepts `intent` with the verdict given."""
+        """The command that accepts `intent` with the verdict given; what is allowed may be looked at `after`."""
         effect = effect or self.ids.effect()
         data = intent_bytes(intent)
         bound = intent_digest(data)
-        terms = ReviewTerms(question="may it?", quorum=quorum, ttl_s=ttl_s) if verdict is Verdict.REVIEW else None
+        terms = ReviewTerms(question="may it?", quorum=quorum, ttl_s=ttl_s, demands=demands)
+        asks = verdict is Verdict.REVIEW
         decision = Decision(
             verdict=verdict,
             code=CODES[verdict],
@@ -82,7 +87,7 @@ class Scribe:
             policy_revision=revision,
             rules=("rule-1",),
             obligations=Obligations(),
-            review=terms,
+            review=terms if asks else None,
         )
         return acceptance(
             intent=intent,
@@ -93,11 +98,13 @@ class Scribe:
             grant=self._grant(decision, bound, intent.tenant, effect) if verdict is Verdict.ALLOW else None,
             fence=self.fence,
             parent="",
-            review=self.ids.review() if terms else None,
+            review=self.ids.review() if asks or after else None,
             salt=self._entropy(SALT_BYTES),
             now_ms=self._clock.now_ms(),
             holds=holds,
             shortage=shortage,
+            waived=terms if after else None,
+            notes=notes,
         )
 
     def dispatch(
@@ -189,8 +196,18 @@ class Scribe:
             draft=draft("effect.judged", body, salt=self._entropy(SALT_BYTES), payload=b"seen"),
         )
 
-    def answer(self, tenant: TenantId, review: str, *, by: str, approve: bool = True) -> AnswerReview:
-        """A person's answer."""
+    def answer(
+        self,
+        tenant: TenantId,
+        review: str,
+        *,
+        by: str,
+        approve: bool = True,
+        after: tuple[str, ...] = (),
+        completes: bool = True,
+        place_of: str = "",
+    ) -> AnswerReview:
+        """A person's answer, after those who approved already."""
         return AnswerReview(
             tenant=tenant,
             review=ReviewId(review),
@@ -198,6 +215,9 @@ class Scribe:
             by=by,
             reason="because",
             salt=self._entropy(SALT_BYTES),
+            place_of=place_of,
+            counted=after,
+            completes=completes,
         )
 
     def withdraw(self, effect: Effect, move: Move = Move.REVOKE) -> Withdraw:

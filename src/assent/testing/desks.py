@@ -9,7 +9,7 @@ from typing import Any
 from assent.execution.outcomes import Ending
 from assent.ledger.budgets import Hold, Shortage
 from assent.ledger.commands import Accept, Accepted, Command, Settled, TakeLease, WriteNotes
-from assent.ledger.decisions import Verdict
+from assent.ledger.decisions import ANYBODY, Demands, Verdict
 from assent.ledger.effects import Effect
 from assent.ledger.journals import Content, Note, Noted
 from assent.ledger.ports import LedgerStore
@@ -53,10 +53,12 @@ class Desk:
         key: str = "",
         run: str = "",
         holds: tuple[Hold, ...] = (),
+        demands: Demands = ANYBODY,
+        after: bool = False,
     ) -> Effect:
         """Accept a fresh wish and return its effect."""
         intent = intent_to(tenant, content=content, key=key, run=run)
-        return await self.take(self.scribe.accept(intent, verdict, holds=holds))
+        return await self.take(self.scribe.accept(intent, verdict, holds=holds, demands=demands, after=after))
 
     async def stopped(self, tenant: TenantId = ACME, *, holds: tuple[Hold, ...]) -> Effect:
         """An effect that was refused because its holds found no room."""

@@ -21,6 +21,7 @@ from assent.ledger.commands import (
     Command,
     DismissStop,
     Dispatch,
+    EscalateReview,
     ExpireReviews,
     FenceOut,
     Judge,
@@ -155,37 +156,70 @@ class LedgerModel:
             raise NotFound("review_not_found", "no such review")
         if review.state is not ReviewState.OPEN:
             raise Conflict("review_answered", "it was answered")
-        if self._clock.now_ms() >= review.expires_at_ms:
+        if self._clock.now_ms() >= review.expires_at_ms and not review.after:
             raise Refused("review_expired", "it has expired")
-        if may_not_answer(review, c.by):
+        if may_not_answer(review, c.by, place_of=c.place_of):
             raise Refused("review_not_yours", "not this one")
-        if c.approve and c.by in review.approvers:
+        if c.approve and c.by in (*review.approvers, *review.places):
             raise Conflict("review_answered", "already by this one")
-        approvers = (*review.approvers, c.by) if c.approve else review.approvers
+        if c.approve and c.counted != review.approvers:
+            raise Conflict("review_moved", "others came first")
         effect = self._find(c.tenant, review.effect)
-        state, code = effect.state, effect.code
-        answered = replace(review, approvers=approvers, reason=c.reason)
-        if not c.approve:
-            answered = replace(answered, state=ReviewState.DENIED)
-            state, code = EFFECT.after(state, Move.REFUSE), "denied_by_reviewer"
-        elif len(approvers) >= review.quorum:
-            answered = replace(answered, state=ReviewState.APPROVED)
-            state = EFFECT.after(state, Move.GRANT)
+        if review.after and effect.state is EffectState.DISPATCHED:
+            raise Conflict("effect_moved", "it is still under way")
+        answered, state, code = self._answered(review, c), effect.state, effect.code
+        if answered.state is not ReviewState.OPEN and not review.after:
+            state = EFFECT.after(state, Move.GRANT if c.approve else Move.REFUSE)
+            code = code if c.approve else "denied_by_reviewer"
         self.reviews[c.tenant, c.review] = answered
         self._move(effect, state, code, "review.answered")
         return answered
 
+    @staticmethod
+    def _answered(review: Review, c: AnswerReview) -> Review:
+        if not c.approve:
+            return replace(review, reason=c.reason, state=ReviewState.DENIED)
+        approvers = (*review.approvers, c.by)
+        complete = c.completes and len(approvers) >= review.quorum
+        return replace(
+            review, reason=c.reason, approvers=approvers, places=(*review.places, c.place_of),
+            state=ReviewState.APPROVED if complete else ReviewState.OPEN,
+        )  # fmt: skip
+
+    def _escalatereview(self, c: EscalateReview) -> Review:
+        review = self.reviews.get((c.tenant, c.review))
+        if review is None:
+            raise NotFound("review_not_found", "no such review")
+        if review.state is not ReviewState.OPEN:
+            raise Conflict("review_answered", "it was answered")
+        if not review.demands.escalate_s or review.escalated:
+            raise Conflict("review_not_escalated", "nobody else is there")
+        return self._escalated(review)
+
+    def _escalated(self, review: Review) -> Review:
+        escalated = self.reviews[review.tenant, review.id] = replace(review, escalated=True)
+        effect = self._find(review.tenant, review.effect)
+        self._move(effect, effect.state, effect.code, "review.escalated")
+        return escalated
+
     def _expirereviews(self, c: ExpireReviews) -> int:
         live = (ReviewState.OPEN, ReviewState.APPROVED)
         now_ms = self._clock.now_ms()
-        due = [
-            r for (t, _), r in self.reviews.items() if t == c.tenant and r.state in live and r.expires_at_ms <= now_ms
-        ]
+        mine = [r for (t, _), r in self.reviews.items() if t == c.tenant and not r.after]
+        due = [r for r in mine if r.state in live and r.expires_at_ms <= now_ms]
         for review in sorted(due, key=lambda r: r.id):
             effect = self._find(c.tenant, review.effect)
             self.reviews[c.tenant, review.id] = replace(review, state=ReviewState.EXPIRED)
             self._move(effect, EFFECT.after(effect.state, Move.EXPIRE), "review_expired", "review.expired")
+        self._escalate_due(c.tenant, now_ms)
         return len(due)
+
+    def _escalate_due(self, tenant: TenantId, now_ms: int) -> None:
+        open_ = [r for (t, _), r in self.reviews.items() if t == tenant and r.state is ReviewState.OPEN]
+        for review in sorted(open_, key=lambda r: r.id):
+            wait_s = review.demands.escalate_s
+            if wait_s and not review.escalated and now_ms >= review.opened_at_ms + wait_s * 1_000:
+                self._escalated(review)
 
     # Policy, leases, the log
 

@@ -18,7 +18,7 @@ from assent.ledger.adapters.sqlite_effects import (
 from assent.ledger.adapters.sqlite_journals import find_journal, select_contents, select_journals, write_notes
 from assent.ledger.adapters.sqlite_leases import fence_out, read_leases, release_lease, renew_lease, take_lease
 from assent.ledger.adapters.sqlite_log import LogBook
-from assent.ledger.adapters.sqlite_reviews import Reviews, activate_policy, select_reviews
+from assent.ledger.adapters.sqlite_reviews import Reviews, activate_policy, select_precedents, select_reviews
 from assent.ledger.budgets import Budget
 from assent.ledger.commands import (
     Accept,
@@ -27,6 +27,7 @@ from assent.ledger.commands import (
     Command,
     DismissStop,
     Dispatch,
+    EscalateReview,
     ExpireReviews,
     FenceOut,
     Judge,
@@ -71,6 +72,7 @@ class SqliteLedger:
             Withdraw: self._effects.withdraw,
             DismissStop: budgets.dismiss,
             AnswerReview: reviews.answer,
+            EscalateReview: reviews.escalate,
             ExpireReviews: reviews.expire,
             ActivatePolicy: lambda connection, command: activate_policy(connection, book, command),
             TakeLease: take_lease,
@@ -132,6 +134,12 @@ class SqliteLedger:
     async def review(self, tenant: TenantId, review: ReviewId) -> Review | None:
         rows = await self._database.read(lambda c: select_reviews(c, "tenant = ? AND id = ?", (tenant, review)))
         return rows[0] if rows else None
+
+    async def precedents(self, tenant: TenantId, operation: str, principal: str, *, limit: int) -> list[Review]:
+        found: list[Review] = await self._database.read(
+            lambda c: select_precedents(c, tenant, operation, principal, limit=limit)
+        )
+        return found
 
     async def reviews(self, tenant: TenantId, *, states: tuple[ReviewState, ...], limit: int) -> list[Review]:
         where = f"tenant = ? AND state IN ({','.join('?' * len(states))}) ORDER BY opened_at_ms LIMIT {int(limit)}"
@@ -240,7 +248,7 @@ class SqliteLedger:
 
     def _in_bulk(self, connection: sqlite3.Connection, commands: Sequence[Command]) -> list[Any] | None:
         """All accepts, then all settles, when the batch holds nothing else and every guard holds; otherwise None."""
-        accepts = [c for c in commands if type(c) is Accept and c.review is None and c.shortage is None]
+        accepts = [c for c in commands if type(c) is Accept and c.review is None and c.shortage is None and not c.notes]
         settles = [c for c in commands if type(c) is Settle]
         if len(accepts) + len(settles) != len(commands):
             return None

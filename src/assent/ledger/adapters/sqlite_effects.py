@@ -17,14 +17,14 @@ from msgspec.structs import replace
 from assent.ledger.acceptances import held, placed
 from assent.ledger.adapters.sqlite_budgets import Budgets
 from assent.ledger.adapters.sqlite_halts import halted, has_halts
-from assent.ledger.adapters.sqlite_journals import keep_contents
+from assent.ledger.adapters.sqlite_journals import keep_contents, write_notes
 from assent.ledger.adapters.sqlite_log import LogBook
 from assent.ledger.budgets import Shortage
-from assent.ledger.commands import Accept, Accepted, Dispatch, Judge, Settle, Settled, Withdraw
+from assent.ledger.commands import Accept, Accepted, Dispatch, Judge, Settle, Settled, Withdraw, WriteNotes
 from assent.ledger.effects import EFFECT, Effect, EffectState, Move
 from assent.ledger.entries import Draft, draft
 from assent.ledger.halts import scopes_of
-from assent.ledger.reviews import REVIEW, Review, ReviewMove, ReviewState
+from assent.ledger.reviews import REVIEW, Review, ReviewMove, ReviewState, demands_text
 from assent.primitives.errors import Conflict, InvariantBroken, NotFound, Unavailable
 from assent.primitives.ids import EffectId, TenantId
 from assent.primitives.leases import Fence
@@ -129,6 +129,9 @@ class Effects:
         keep_contents(connection, command.tenant, command.contents)
         if command.review is not None:
             insert_review(connection, command.review)
+        if command.notes:
+            said = WriteNotes(tenant=command.tenant, fence=command.fence, notes=command.notes)
+            write_notes(connection, self._book, said)
         if command.shortage is not None:
             self._budgets.stop(connection, command.tenant, command.effect, command.shortage)
         return Accepted(effect=command.effect, seq=seq, fresh=True)
@@ -315,10 +318,11 @@ def insert_review(connection: sqlite3.Connection, review: Review) -> None:
     """Write a new review's row."""
     connection.execute(
         "INSERT INTO reviews (tenant, id, effect, intent, state, question, quorum, requested_by, approvers, reason,"
-        " opened_at_ms, expires_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', '', ?, ?)",
+        " opened_at_ms, expires_at_ms, demands, after) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', '', ?, ?, ?, ?)",
         (
             review.tenant, review.id, review.effect, review.intent, review.state, review.question, review.quorum,
-            " ".join(review.requested_by), review.opened_at_ms, review.expires_at_ms,
+            " ".join(review.requested_by), review.opened_at_ms, review.expires_at_ms, demands_text(review.demands),
+            review.after,
         ),
     )  # fmt: skip
 

@@ -4,12 +4,17 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+
+import msgspec
+from msgspec.structs import replace
 
 from assent.ledger.adapters.sqlite_effects import IS_OPEN, find_effect, select_effects
 from assent.ledger.adapters.sqlite_log import LogBook
-from assent.ledger.commands import ActivatePolicy, AnswerReview, ExpireReviews
-from assent.ledger.effects import EFFECT, Move
+from assent.ledger.commands import ActivatePolicy, AnswerReview, EscalateReview, ExpireReviews
+from assent.ledger.decisions import Demands
+from assent.ledger.effects import EFFECT, EffectState, Move
 from assent.ledger.entries import draft
 from assent.ledger.reviews import REVIEW, Review, ReviewMove, ReviewState, may_not_answer
 from assent.primitives.digests import Digest, digest
@@ -17,14 +22,29 @@ from assent.primitives.errors import Conflict, InvariantBroken, NotFound, Refuse
 from assent.primitives.ids import EffectId, ReviewId, TenantId
 
 _COLUMNS = (
-    "tenant, id, effect, intent, state, question, quorum, requested_by, approvers, reason, opened_at_ms, expires_at_ms"
+    "tenant, id, effect, intent, state, question, quorum, requested_by, approvers, reason, opened_at_ms, expires_at_ms,"
+    " places, demands, escalated, after"
 )
+_read_demands = msgspec.json.Decoder(Demands).decode
 
 
 def select_reviews(connection: sqlite3.Connection, where: str, values: tuple[object, ...]) -> list[Review]:
     """Reviews by a condition written in this package (never from outside)."""
     rows = connection.execute(f"SELECT {_COLUMNS} FROM reviews WHERE {where}", values).fetchall()
     return [_review_of(row) for row in rows]
+
+
+def select_precedents(
+    connection: sqlite3.Connection, tenant: TenantId, operation: str, principal: str, *, limit: int
+) -> list[Review]:
+    """The newest reviews that are over, of calls of an operation that somebody asked for."""
+    begins = re.sub(r"([*?[])", r"[\1]", principal) + " *"
+    where = (
+        "tenant = ?1 AND state <> 'open' AND (requested_by = ?3 OR requested_by GLOB ?4)"
+        " AND effect IN (SELECT id FROM effects WHERE tenant = ?1 AND operation = ?2)"
+        f" ORDER BY opened_at_ms DESC, id DESC LIMIT {int(limit)}"
+    )
+    return select_reviews(connection, where, (tenant, operation, principal, begins))
 
 
 class Reviews:
@@ -36,25 +56,45 @@ class Reviews:
     def answer(self, connection: sqlite3.Connection, command: AnswerReview) -> Review:
         """Approve or deny. The effect moves with the answer that completes the review."""
         review = self._open_review(connection, command)
-        approvers = (*review.approvers, command.by) if command.approve else review.approvers
-        complete = not command.approve or len(approvers) >= review.quorum
+        more = ((command.by,), (command.place_of or "-",)) if command.approve else ((), ())
+        approvers, places = (*review.approvers, *more[0]), (*(one or "-" for one in review.places), *more[1])
+        complete = not command.approve or (command.completes and len(approvers) >= review.quorum)
         move = ReviewMove.APPROVE if command.approve else ReviewMove.DENY
         state = REVIEW.after(review.state, move) if complete else review.state
         connection.execute(
-            "UPDATE reviews SET state = ?, approvers = ?, reason = ? WHERE tenant = ? AND id = ?",
-            (state, " ".join(approvers), command.reason, command.tenant, command.review),
+            "UPDATE reviews SET state = ?, approvers = ?, places = ?, reason = ? WHERE tenant = ? AND id = ?",
+            (state, " ".join(approvers), " ".join(places), command.reason, command.tenant, command.review),
         )
-        effect_move = (Move.GRANT if command.approve else Move.REFUSE) if complete else None
+        effect_move = (Move.GRANT if command.approve else Move.REFUSE) if complete and not review.after else None
         extra: dict[str, object] = {"review": command.review, "answer": move, "by": command.by, "review_state": state}
-        code = "" if command.approve else "denied_by_reviewer"
+        if command.place_of:
+            extra["place_of"] = command.place_of
+        code = "" if command.approve or review.after else "denied_by_reviewer"
         self._move(connection, review, effect_move, extra, command, code=code)
         return select_reviews(connection, "tenant = ? AND id = ?", (command.tenant, command.review))[0]
+
+    def escalate(self, connection: sqlite3.Connection, command: EscalateReview) -> Review:
+        """Put an open review before those whom it goes to when nobody answers."""
+        review = self._find(connection, command)
+        if review.state is not ReviewState.OPEN:
+            raise Conflict("review_answered", f"review `{review.id}` is already {review.state}")
+        if not review.demands.escalate_s or review.escalated:
+            why = "was escalated already" if review.escalated else "goes to nobody else"
+            raise Conflict("review_not_escalated", f"review `{review.id}` {why}", hint="see `assent inbox`")
+        self._escalate(connection, review, by=command.by)
+        return replace(review, escalated=True)
+
+    def _escalate(self, connection: sqlite3.Connection, review: Review, *, by: str) -> None:
+        connection.execute("UPDATE reviews SET escalated = 1 WHERE tenant = ? AND id = ?", (review.tenant, review.id))
+        told: dict[str, object] = {"review": review.id, "review_state": review.state, "by": by}
+        self._move(connection, review, None, told, None, code="", escalated=True)
 
     def expire(self, connection: sqlite3.Connection, command: ExpireReviews) -> int:
         """Expire what nobody answered, or answered and nobody used, in time."""
         due = select_reviews(
             connection,
-            "tenant = ? AND state IN ('open', 'approved') AND expires_at_ms <= assent_now_ms() ORDER BY id",
+            "tenant = ? AND state IN ('open', 'approved') AND NOT after AND expires_at_ms <= assent_now_ms()"
+            " ORDER BY id",
             (command.tenant,),
         )
         for review in due:
@@ -64,6 +104,12 @@ class Reviews:
             )
             told: dict[str, object] = {"review": review.id, "review_state": state}
             self._move(connection, review, Move.EXPIRE, told, None, code="review_expired")
+        now_ms = connection.execute("SELECT assent_now_ms()").fetchone()[0]
+        waiting = "tenant = ? AND state = 'open' AND NOT escalated AND demands <> '{}' ORDER BY id"
+        for review in select_reviews(connection, waiting, (command.tenant,)):
+            wait_s = review.demands.escalate_s
+            if wait_s and now_ms >= review.opened_at_ms + wait_s * 1_000 and not _under_way(connection, review):
+                self._escalate(connection, review, by="assent")
         return len(due)
 
     def _move(
@@ -75,6 +121,7 @@ class Reviews:
         answer: AnswerReview | None,
         *,
         code: str,
+        escalated: bool = False,
     ) -> None:
         effect = find_effect(connection, review.tenant, review.effect)
         if effect is None:
@@ -85,7 +132,7 @@ class Reviews:
             "code": code or effect.code, **extra,
         }  # fmt: skip
         if answer is None:
-            entry = draft("review.expired", body)
+            entry = draft("review.escalated", body) if escalated else draft("review.expired", body)
         else:
             entry = draft("review.answered", body, salt=answer.salt, payload=_reason_bytes(answer.reason))
         seq = self._book.append(review.tenant, entry)
@@ -94,21 +141,28 @@ class Reviews:
             (state, code or effect.code, seq, review.tenant, effect.id),
         )
 
-    def _open_review(self, connection: sqlite3.Connection, command: AnswerReview) -> Review:
+    def _find(self, connection: sqlite3.Connection, command: AnswerReview | EscalateReview) -> Review:
         found = select_reviews(connection, "tenant = ? AND id = ?", (command.tenant, command.review))
         if not found:
             raise NotFound("review_not_found", f"there is no review `{command.review}`", hint="see `assent inbox`")
-        review = found[0]
+        return found[0]
+
+    def _open_review(self, connection: sqlite3.Connection, command: AnswerReview) -> Review:
+        review = self._find(connection, command)
         if review.state is not ReviewState.OPEN:
             raise Conflict("review_answered", f"review `{review.id}` is already {review.state}")
         now_ms = connection.execute("SELECT assent_now_ms()").fetchone()[0]
-        if now_ms >= review.expires_at_ms:
+        if now_ms >= review.expires_at_ms and not review.after:
             raise Refused("review_expired", f"review `{review.id}` has expired", hint="ask again")
-        why = may_not_answer(review, command.by)
+        why = may_not_answer(review, command.by, place_of=command.place_of)
         if why:
             raise Refused("review_not_yours", why, hint="somebody else has to answer")
-        if command.approve and command.by in review.approvers:
+        if command.approve and command.by in (*review.approvers, *review.places):
             raise Conflict("review_answered", f"`{command.by}` has already approved `{review.id}`")
+        if command.approve and command.counted != review.approvers:
+            raise Conflict("review_moved", f"somebody else approved `{review.id}` meanwhile", hint="look again")
+        if review.after and _under_way(connection, review):
+            raise Conflict("effect_moved", f"effect `{review.effect}` is still under way", hint="answer afterwards")
         return review
 
 
@@ -148,15 +202,24 @@ def unfinished_on(connection: sqlite3.Connection, node: str) -> list[tuple[Tenan
     return [(effect.tenant, effect.id) for effect in found]
 
 
+def _under_way(connection: sqlite3.Connection, review: Review) -> bool:
+    """Whether what the review is about is being carried out: its history is its dispatcher's to go on with."""
+    effect = find_effect(connection, review.tenant, review.effect)
+    return effect is not None and effect.state is EffectState.DISPATCHED
+
+
 def _reason_bytes(reason: str) -> bytes:
     return reason.encode()
 
 
 def _review_of(row: tuple[object, ...]) -> Review:
-    (tenant, id_, effect, intent, state, question, quorum, requested_by, approvers, reason, opened, expires) = row
+    (tenant, id_, effect, intent, state, question, quorum, requested_by, approvers, reason, opened, expires) = row[:12]
+    places, demands, escalated, after = row[12:]
     return Review(
         tenant=TenantId(str(tenant)), id=ReviewId(str(id_)), effect=EffectId(str(effect)), intent=Digest(str(intent)),
         state=ReviewState(str(state)), question=str(question), quorum=int(str(quorum)),
         requested_by=tuple(str(requested_by).split()), approvers=tuple(str(approvers).split()), reason=str(reason),
         opened_at_ms=int(str(opened)), expires_at_ms=int(str(expires)),
+        places=tuple("" if one == "-" else one for one in str(places).split()) or ("",) * len(str(approvers).split()),
+        demands=_read_demands(str(demands)), escalated=bool(escalated), after=bool(after),
     )  # fmt: skip

@@ -11,6 +11,7 @@ import msgspec
 from assent.ledger import verify_standalone as standalone
 from assent.ledger.budgets import standing_text
 from assent.ledger.entries import read_entry
+from assent.ledger.reviews import demands_text
 from assent.ledger.verification import Fault, Fold, FoldedEffect, FoldedJournal, FoldedPolicy, VerificationReport
 from assent.primitives.clock import Clock
 from assent.primitives.digests import digest
@@ -152,15 +153,19 @@ class _Check:
         said = {
             name: {
                 "effect": folded.effect, "intent": fold.effects[folded.effect].intent, "state": folded.state.value,
-                "reason": folded.reason, "approvers": " ".join(folded.approvers), **_row_of(folded.terms),
+                "reason": folded.reason, "approvers": " ".join(folded.approvers), "places": " ".join(folded.places),
+                "escalated": folded.escalated, **_row_of(folded.terms),
             }
             for name, folded in fold.reviews.items()
         }  # fmt: skip
         columns = (
             "effect", "intent", "state", "question", "quorum", "requested_by", "approvers", "reason", "opened_at_ms",
-            "expires_at_ms",
+            "expires_at_ms", "places", "demands", "escalated", "after",
         )  # fmt: skip
-        self._compare("reviews", tenant, self._read("reviews", "id", columns, tenant), said)
+        rows = self._read("reviews", "id", columns, tenant)
+        for row in rows.values():  # one from before there were places has none
+            row["places"] = row["places"] or " ".join("-" for _ in str(row["approvers"]).split())
+        self._compare("reviews", tenant, rows, said)
 
     def _policies(self, tenant: TenantId, fold: Fold) -> None:
         said = {number: _plain(folded) for number, folded in fold.policies.items()}
@@ -226,6 +231,7 @@ def _row_of(terms: dict[str, Any]) -> dict[str, Any]:
     return {
         "question": terms["question"], "quorum": terms["quorum"], "requested_by": " ".join(terms["requested_by"]),
         "opened_at_ms": terms["opened_at"], "expires_at_ms": terms["expires_at"],
+        "demands": demands_text(terms.get("demands", {})), "after": terms.get("after", False),
     }  # fmt: skip
 
 

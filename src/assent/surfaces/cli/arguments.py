@@ -21,7 +21,7 @@ from assent.primitives.errors import Malformed
 
 ARGUMENTS_BYTES_MAX = 8_388_608
 _TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
-_OWN_TEXTS = ("as", "run", "key", "folder", "arguments")
+_OWN_TEXTS = ("as", "run", "key", "folder", "arguments", "emergency")
 _OWN_FLAGS = ("wait", "raw", "json", "help")
 
 
@@ -33,6 +33,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     principal: str = ""
     run: str = ""
     key: str = ""
+    emergency: str = ""
     folder: Path | None = None
     wait: bool = False
     raw: bool = False

@@ -60,6 +60,13 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("inbox", f"{_HERE}.people:inbox", "show what waits for a person"),
         Command("approve", f"{_HERE}.people:approve", "approve a review, and carry the call out"),
         Command("deny", f"{_HERE}.people:deny", "deny a review"),
+        Command("review", f"{_HERE}.people:show_review", "show one review whole, with what it would change"),
+        Command("escalate", f"{_HERE}.people:escalate", "put a review before those it goes to when nobody answers"),
+        Command("stand-in", f"{_HERE}.waiving:stand_in", "let somebody else answer in your place for a while"),
+        Command("waive", f"{_HERE}.waiving:waive", "answer yes beforehand, for calls of a kind, for a while"),
+        Command("waivers list", f"{_HERE}.waiving:list_waivers", "list the waivers that lift a question now"),
+        Command("waivers sign", f"{_HERE}.waiving:sign_waiver", "stand for a waiver that somebody else made"),
+        Command("waivers revoke", f"{_HERE}.waiving:revoke_waiver", "let a waiver lift nothing any more"),
         Command("dismiss", f"{_HERE}.budgets:dismiss", "say that you have seen what a budget stopped"),
     ),
     "Stop": (

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from assent.ledger.contracts import OperationContract
     from assent.operations.agents import Agents
     from assent.operations.backtests import BackTests
+    from assent.operations.briefings import Briefings
     from assent.operations.budgets import Budgets
     from assent.operations.checkpoints import Checkpoints
     from assent.operations.connecting import Connecting
@@ -157,6 +158,11 @@ class House(Protocol):
     @property
     def host(self) -> Host:
         """Drives whatever can go on."""
+        ...
+
+    @property
+    def briefings(self) -> Briefings:
+        """What to know before answering."""
         ...
 
     @property

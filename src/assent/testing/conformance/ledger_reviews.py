@@ -5,15 +5,18 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from assent.ledger.commands import (
+    Accept,
     ActivatePolicy,
+    EscalateReview,
     ExpireReviews,
     FenceOut,
     ReleaseLease,
     RenewLease,
     TakeLease,
 )
-from assent.ledger.decisions import Verdict
+from assent.ledger.decisions import Demands, Seat, Verdict
 from assent.ledger.effects import EffectState
+from assent.ledger.journals import note
 from assent.ledger.reviews import ReviewState
 from assent.primitives.digests import digest
 from assent.primitives.ids import ReviewId
@@ -36,9 +39,91 @@ class LedgerReviewsSuite(OpensLedger):
             assert (first.state, first.approvers) == (ReviewState.OPEN, ("person:bob",))
             again = desk.store.apply(answer(ACME, effect.review, by="person:bob"))
             assert await code_of(again) == "review_answered"
-            second = await desk.store.apply(answer(ACME, effect.review, by="person:cyd"))
+            second = await desk.store.apply(answer(ACME, effect.review, by="person:cyd", after=("person:bob",)))
             assert (second.state, second.approvers) == (ReviewState.APPROVED, ("person:bob", "person:cyd"))
             assert (await desk.find(ACME, effect.id)).state == "granted"
+
+        self.check(body)
+
+    def test_yes_that_others_came_before_is_not_counted(self) -> None:
+        async def body(desk: Desk) -> None:
+            effect = await desk.take(desk.scribe.accept(intent_to(ACME), Verdict.REVIEW, quorum=2))
+            answer = desk.scribe.answer
+            await desk.store.apply(answer(ACME, effect.review, by="person:bob"))
+            assert await code_of(desk.store.apply(answer(ACME, effect.review, by="person:cyd"))) == "review_moved"
+            wanting = answer(ACME, effect.review, by="person:cyd", after=("person:bob",), completes=False)
+            assert (await desk.store.apply(wanting)).state is ReviewState.OPEN
+            assert (await desk.find(ACME, effect.id)).state == "in_review"
+            alone = await desk.take(desk.scribe.accept(intent_to(ACME), Verdict.REVIEW, quorum=2))
+            claimed = await desk.store.apply(answer(ACME, alone.review, by="person:bob", completes=True))
+            assert claimed.state is ReviewState.OPEN  # never fewer than the quorum, whatever is claimed
+
+        self.check(body)
+
+    def test_place_is_taken_once(self) -> None:
+        async def body(desk: Desk) -> None:
+            effect = await desk.take(desk.scribe.accept(intent_to(ACME), Verdict.REVIEW, quorum=3))
+            answer = desk.scribe.answer
+            first = await desk.store.apply(answer(ACME, effect.review, by="person:bob", place_of="person:cyd"))
+            assert (first.approvers, first.places) == (("person:bob",), ("person:cyd",))
+            for by, place in (("person:cyd", ""), ("person:dan", "person:cyd"), ("person:dan", "person:bob")):
+                again = answer(ACME, effect.review, by=by, place_of=place, after=("person:bob",))
+                assert await code_of(desk.store.apply(again)) in ("review_answered", "review_not_yours")
+
+        self.check(body)
+
+    def test_open_review_is_escalated_once_by_a_person_or_when_it_is_time(self) -> None:
+        async def body(desk: Desk) -> None:
+            later = Demands(seats=(Seat(roles=("lead",), escalate_s=30, escalate_to=("cto",)),))
+            effect = await desk.accept(verdict=Verdict.REVIEW, demands=later)
+            other = await desk.accept(verdict=Verdict.REVIEW, demands=later)
+            review = ReviewId(effect.review)
+            assert (await desk.store.apply(EscalateReview(tenant=ACME, review=review, by="person:bob"))).escalated
+            again = EscalateReview(tenant=ACME, review=review, by="person:bob")
+            assert await code_of(desk.store.apply(again)) == "review_not_escalated"
+            nobody = await desk.accept(verdict=Verdict.REVIEW)
+            command = EscalateReview(tenant=ACME, review=ReviewId(nobody.review), by="person:bob")
+            assert await code_of(desk.store.apply(command)) == "review_not_escalated"
+            unknown = EscalateReview(tenant=ACME, review=ReviewId("rev_none"), by="person:bob")
+            assert await code_of(desk.store.apply(unknown)) == "review_not_found"
+            desk.clock.pass_ms(30_000)
+            assert await desk.store.apply(ExpireReviews(tenant=ACME)) == 0
+            found = await desk.store.review(ACME, ReviewId(other.review))
+            assert found is not None
+            assert (found.escalated, found.demands) == (True, later)
+
+        self.check(body)
+
+    def test_what_was_done_first_is_answered_when_it_is_over_and_nothing_moves(self) -> None:
+        async def body(desk: Desk) -> None:
+            effect = await desk.accept(after=True)
+            assert effect.state == "dispatched"
+            answer = desk.scribe.answer(ACME, effect.review, by="person:bob")
+            assert await code_of(desk.store.apply(answer)) == "effect_moved"
+            await desk.settle(effect)
+            desk.clock.pass_ms(120_000)
+            assert await desk.store.apply(ExpireReviews(tenant=ACME)) == 0
+            answered = await desk.store.apply(answer)
+            assert (answered.state, answered.after) == (ReviewState.APPROVED, True)
+            assert (await desk.find(ACME, effect.id)).state == "succeeded"
+
+        self.check(body)
+
+    def test_notes_are_written_with_what_is_accepted_or_neither_is(self) -> None:
+        async def body(desk: Desk) -> None:
+            def noted(before: int) -> Accept:
+                one = note(
+                    kind="waiver", id_="w", before=before, state="standing", owned=False, type_="waiver.used", body={}
+                )
+                return desk.scribe.accept(intent_to(ACME), notes=(one,))
+
+            await desk.take(noted(-1))
+            journal = await desk.store.journal(ACME, "waiver", "w")
+            assert journal is not None
+            size = await desk.store.size(ACME)
+            assert await code_of(desk.store.apply(noted(-1))) == "journal_moved"
+            assert await desk.store.size(ACME) == size
+            await desk.take(noted(journal.last_seq))
 
         self.check(body)
 

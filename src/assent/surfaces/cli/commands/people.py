@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -11,8 +12,8 @@ from assent.ledger.effects import EffectState
 from assent.ledger.reviews import Review, ReviewState
 from assent.operations.timelines import Explanation
 from assent.operations.wishes import Answer
-from assent.primitives.errors import Conflict
-from assent.primitives.ids import EffectId
+from assent.primitives.errors import Conflict, Malformed
+from assent.primitives.ids import EffectId, ReviewId
 from assent.surfaces.cli.exits import OF_STATE, Exit
 from assent.surfaces.cli.options import Common
 from assent.surfaces.cli.paper import Paper, Span, Tone
@@ -20,7 +21,7 @@ from assent.surfaces.cli.picking import pick_review
 from assent.surfaces.cli.ports import Desk, House, Said
 from assent.surfaces.cli.telling.answers import tell_answer
 from assent.surfaces.cli.telling.calls import call_line, short
-from assent.surfaces.cli.telling.inboxes import tell_inbox
+from assent.surfaces.cli.telling.inboxes import tell_briefing, tell_inbox
 
 
 async def inbox(
@@ -42,41 +43,91 @@ async def inbox(
 
 
 async def approve(
-    id_: Annotated[str, Parameter(name="ID")],
-    /,
-    *,
+    *ids: Annotated[str, Parameter(name="ID")],
     reason: str = "",
+    alike: Annotated[bool, Parameter(negative="")] = False,
     run: Annotated[bool, Parameter(negative="--no-run", name="--run")] = True,
     common: Common | None = None,
     desk: Annotated[Desk, Parameter(parse=False)],
 ) -> Said:
-    """Approve a review; when that completes it, the call is carried out here and now.
+    """Approve reviews; when that completes one, its call is carried out here and now.
 
-    The approval counts for exactly the call shown in the inbox. It is decided again, by today's policy, when it runs.
+    An approval counts for exactly the call shown in the inbox. It is decided again, by today's policy, when it runs.
 
     Example: assent approve 1f3a9c2e --reason "checked with ann"
 
     Parameters
     ----------
-    id_
-        The review, or the effect it is about: its id, or any part of it that fits only one.
+    ids
+        The reviews, or the effects they are about: their ids, or any part of one that fits only one.
     reason
         Why; it is recorded.
+    alike
+        Also every open review that is like it: the same operation and asker, stopped by the same rules. Each is shown.
     run
         With --no-run, only answer: whoever asked carries the call out (`assent do … --wait` does).
+    """
+    desk.use(common)
+    if not ids:
+        raise Malformed("usage", "there is no id", hint="`assent inbox` shows them")
+    async with desk.open() as house:
+        picked = await _picked(house, desk, ids, alike=alike)
+        said = [await _approve(house, desk, review_id, reason=reason, run=run) for review_id in picked]
+    return said[0] if len(said) == 1 else _joined(said)
+
+
+async def show_review(
+    id_: Annotated[str, Parameter(name="ID")],
+    /,
+    *,
+    common: Common | None = None,
+    desk: Annotated[Desk, Parameter(parse=False)],
+) -> Said:
+    """Show one review whole: the call, what it would change, what it would cost, how its like ended before.
+
+    What would change is looked up by a read in your name: policy decides whether you may see it, and it is recorded.
+
+    Example: assent review 1f3a9c2e
+
+    Parameters
+    ----------
+    id_
+        The review, or the effect it is about: its id, or any part of it that fits only one.
     """
     desk.use(common)
     place = desk.place
     async with desk.open() as house:
         review_id = await pick_review(house.timelines, place.tenant, id_)
-        review = await house.timelines.review(place.tenant, review_id)
-        if review.state is not ReviewState.APPROVED:
-            review = await house.reviews.approve(place.tenant, review_id, by=place.person, reason=reason)
-        answer = None
-        if run and review.state is ReviewState.APPROVED:
-            answer = await _release(house, desk, review.effect)
-        about = await house.timelines.explain(place.tenant, review.effect)
-    return _approved(review, answer, about, streamed=desk.live_end())
+        found = await house.briefings.of(place.tenant, review_id, by=place.person)
+    return Said(document=msgspec.to_builtins(found), tell=lambda paper: tell_briefing(paper, found))
+
+
+async def escalate(
+    id_: Annotated[str, Parameter(name="ID")],
+    /,
+    *,
+    common: Common | None = None,
+    desk: Annotated[Desk, Parameter(parse=False)],
+) -> Said:
+    """Put a review before those it goes to when nobody answers (`@escalate_to` of its rule), now rather than then.
+
+    Example: assent escalate 1f3a9c2e
+
+    Parameters
+    ----------
+    id_
+        The review, or the effect it is about: its id, or any part of it that fits only one.
+    """
+    desk.use(common)
+    place = desk.place
+    async with desk.open() as house:
+        review_id = await pick_review(house.timelines, place.tenant, id_)
+        review = await house.reviews.escalate(place.tenant, review_id, by=place.person)
+    to = sorted({role for seat in review.demands.seats for role in seat.escalate_to})
+    return Said(
+        document={"review": msgspec.to_builtins(review)},
+        tell=lambda paper: paper.line(Span("Escalated", Tone.WAIT), f"  to whoever has the role {', '.join(to)}"),
+    )
 
 
 async def deny(
@@ -106,12 +157,44 @@ async def deny(
         about = await house.timelines.explain(place.tenant, review.effect)
 
     def tell(paper: Paper) -> None:
-        paper.line(Span("Denied:", Tone.BAD), f" {_call(about)}")
+        paper.line(Span("Found wrong:" if review.after else "Denied:", Tone.BAD), f" {_call(about)}")
         paper.pairs([("reason", reason), ("effect", Span(review.effect, Tone.QUIET))])
 
     return Said(
         document={"review": msgspec.to_builtins(review), "effect": msgspec.to_builtins(about.effect)}, tell=tell
     )
+
+
+async def _picked(house: House, desk: Desk, ids: Sequence[str], *, alike: bool) -> list[ReviewId]:
+    tenant = desk.place.tenant
+    picked = list(dict.fromkeys([await pick_review(house.timelines, tenant, one) for one in ids]))
+    if alike:
+        for one in tuple(picked):
+            about = await house.timelines.explain(tenant, (await house.timelines.review(tenant, one)).effect)
+            picked += [other.id for other in await house.briefings.alike(tenant, about)]
+    return list(dict.fromkeys(picked))
+
+
+async def _approve(house: House, desk: Desk, review_id: ReviewId, *, reason: str, run: bool) -> Said:
+    place = desk.place
+    review = await house.timelines.review(place.tenant, review_id)
+    if review.state is not ReviewState.APPROVED:
+        review = await house.reviews.approve(place.tenant, review_id, by=place.person, reason=reason)
+    answer = None
+    if run and review.state is ReviewState.APPROVED and not review.after:
+        answer = await _release(house, desk, review.effect)
+    about = await house.timelines.explain(place.tenant, review.effect)
+    return _approved(review, answer, about, streamed=desk.live_end())
+
+
+def _joined(said: Sequence[Said]) -> Said:
+    """Several answers as one: it went as well as the worst of them."""
+
+    def tell(paper: Paper) -> None:
+        for one in said:
+            one.tell(paper)
+
+    return Said(document={"answers": [one.document for one in said]}, tell=tell, exit=max(one.exit for one in said))
 
 
 async def _release(house: House, desk: Desk, effect: EffectId) -> Answer:
@@ -141,15 +224,21 @@ def _approved(review: Review, answer: Answer | None, about: Explanation, *, stre
     complete = review.state is ReviewState.APPROVED
 
     def tell(paper: Paper) -> None:
-        paper.line(Span("Approved:", Tone.GOOD), f" {_call(about)}")
-        if complete:
+        paper.line(Span("Found right:" if review.after else "Approved:", Tone.GOOD), f" {_call(about)}")
+        if complete and review.after:
+            paper.line("It was done already; that it was looked at is on record.", indent=2)
+        elif complete:
             paper.line(f"Not carried out yet; `assent approve {short(review.id)}` does it.", indent=2)
         else:
-            paper.line(
-                f"{len(review.approvers)} of {review.quorum} approvals; somebody else must approve too.", indent=2
-            )
+            paper.line(f"{len(review.approvers)} of {review.quorum} approvals; {_wanted(review)} too.", indent=2)
 
     return Said(document=document, tell=tell, exit=Exit.DONE if complete else Exit.WAITING)
+
+
+def _wanted(review: Review) -> str:
+    """Who else has to approve."""
+    roles = sorted({role for seat in review.demands.seats for role in seat.roles})
+    return f"somebody with the role {' or '.join(roles)} must approve" if roles else "somebody else must approve"
 
 
 def _call(about: Explanation) -> str:

@@ -34,6 +34,7 @@ _OPTIONS = (
     ("--as NAME", "ask as a declared agent or service on your behalf, or as yourself (else: defaults.as)"),
     ("--run NAME", "the run this belongs to; `assent timeline NAME` shows it"),
     ("--key TEXT", "idempotency key: the same call with the same key is done once"),
+    ("--emergency WHY", "do it first and be looked at afterwards, where the rules let you"),
     ("--wait", "when people are asked, wait for their answer, then carry it out"),
     ("--arguments JSON", "all arguments as one JSON object, or @file (@- reads standard input)"),
     ("--raw", "write the output's bytes to stdout as they are, and nothing else"),
@@ -105,6 +106,7 @@ def wish_of(call: Call, desk: Desk) -> Wish:
         run=call.run,
         key=call.key,
         provenance=TYPED,
+        emergency=call.emergency,
     )
 
 

@@ -79,6 +79,8 @@ def _rows(answer: Answer) -> list[tuple[str, Part | list[Part]]]:
         rows.append(("review", review.id))
     if decision is not None and decision.rules and effect.state is not EffectState.SUCCEEDED:
         rows.append(("rules", ", ".join(decision.rules)))
+    if review is not None and review.after:
+        rows.append(("afterwards", f"somebody else looks at this: review {short(review.id)}"))
     rows.append(("effect", Span(effect.id, Tone.QUIET)))
     rows.append(("next", _next(answer)))
     return rows

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
+from assent.ledger.reviews import Review
+from assent.operations.briefings import Briefing
 from assent.operations.timelines import Explanation, Inbox
 from assent.surfaces.cli.paper import Paper, Part, Span, Tone
 from assent.surfaces.cli.telling.budgets import tell_stops
@@ -12,10 +17,14 @@ from assent.surfaces.cli.telling.explaining import word_rows
 def tell_inbox(paper: Paper, inbox: Inbox) -> None:
     """Reviews with the exact call each, what nobody can account for, what is approved and not carried out, and budgets
     that stand in the way."""
-    if not (inbox.reviews or inbox.unknown or inbox.granted or inbox.stops):
+    if not (inbox.reviews or inbox.afterwards or inbox.unknown or inbox.granted or inbox.stops):
         paper.line("Nothing waits for you.")
         return
     for about in inbox.reviews:
+        tell_card(paper, about)
+        paper.gap()
+    _tell_alike(paper, inbox.reviews)
+    for about in inbox.afterwards:
         tell_card(paper, about)
         paper.gap()
     _tell_rest(paper, "Outcome unknown", inbox.unknown, "`assent recover` looks; `assent attest ID` settles", Tone.LOST)
@@ -38,11 +47,59 @@ def tell_card(paper: Paper, about: Explanation) -> None:
     if review.quorum > 1:
         rows.append(("approvals", f"{len(review.approvers)} of {review.quorum}: {', '.join(review.approvers)}"))
     rows += [
-        ("expires", paper.when(review.expires_at_ms)),
+        ("answered by", _seats(review)),
+        ("expires" if not review.after else "answer by", paper.when(review.expires_at_ms)),
         ("answer", f"`assent approve {short(review.id)}` or `assent deny {short(review.id)} --reason …`"),
         ("review", Span(review.id, Tone.QUIET)),
     ]
     paper.pairs(rows)
+
+
+def tell_briefing(paper: Paper, found: Briefing) -> None:
+    """A card with what happened to its like, what would change, and what it would hold."""
+    if found.about.review is None:
+        return
+    tell_card(paper, found.about)
+    past = found.precedents
+    rows: list[tuple[str, Part | list[Part]]] = []
+    if past.last is not None:
+        counts = f"{past.approved} approved, {past.denied} denied, {past.expired} expired"
+        last = f"; the last {past.last.state}" + (f": {past.last.reason}" if past.last.reason else "")
+        rows.append(("its like before", counts + last))
+    if found.alike:
+        rows.append(("like it", f"{len(found.alike)} more wait; `assent approve ID --alike` answers all of them"))
+    rows.append(("would hold", ", ".join(f"{one.amount} {one.unit} of {one.scope}" for one in found.holds)))
+    paper.pairs(rows)
+    if found.change is not None:
+        paper.gap()
+        head = f"What would change in {found.change.path}"
+        paper.line(Span(head, Tone.STRONG), f": {found.change.unknown}" if found.change.unknown else "")
+        paper.block(found.change.diff or "nothing", lines_max=1_000)
+
+
+def _seats(review: Review) -> str:
+    """Who has to be among those who answer, in words; empty when anybody may."""
+    told = []
+    for seat in review.demands.seats:
+        roles = " or ".join((*seat.roles, *seat.escalate_to) if review.escalated else seat.roles)
+        told.append(f"{seat.quorum} with the role {roles}")
+    if review.demands.apart:
+        told.append("nobody in whose name it is asked")
+    if review.escalated:
+        told.append("escalated, since nobody answered")
+    return "; ".join(told)
+
+
+def _tell_alike(paper: Paper, found: Sequence[Explanation]) -> None:
+    """How many of the open reviews are like another, so that they can be answered together."""
+    kinds = Counter(
+        (one.effect.operation, one.review.requested_by, one.rules) for one in found if one.review is not None
+    )
+    for (operation, asker, _), count in kinds.items():
+        if count > 1:
+            told = f"{count} of these are alike ({operation} by {asker[0]}): `assent approve ID --alike` answers them"
+            paper.line(Span(told, Tone.QUIET))
+            paper.gap()
 
 
 def _tell_rest(paper: Paper, head: str, found: tuple[Explanation, ...], hint: str, tone: Tone) -> None:

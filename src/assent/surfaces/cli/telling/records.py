@@ -131,6 +131,7 @@ _TOLD: dict[str, Callable[[Moment], str]] = {
     "effect.accepted": _accepted,
     "review.answered": _answered,
     "review.expired": lambda _: "nobody answered in time",
+    "review.escalated": lambda moment: f"escalated by {moment.facts['by']}",
     "effect.dispatched": _dispatched,
     "effect.resent": _dispatched,
     "effect.settled": _settled,
