@@ -165,8 +165,8 @@ class LedgerModel:
         if c.approve and c.counted != review.approvers:
             raise Conflict("review_moved", "others came first")
         effect = self._find(c.tenant, review.effect)
-        if review.after and effect.state is EffectState.DISPATCHED:
-            raise Conflict("effect_moved", "it is still under way")
+        if review.after:
+            self._must_be_over(effect)
         answered, state, code = self._answered(review, c), effect.state, effect.code
         if answered.state is not ReviewState.OPEN and not review.after:
             state = EFFECT.after(state, Move.GRANT if c.approve else Move.REFUSE)
@@ -194,7 +194,13 @@ class LedgerModel:
             raise Conflict("review_answered", "it was answered")
         if not review.demands.escalate_s or review.escalated:
             raise Conflict("review_not_escalated", "nobody else is there")
+        self._must_be_over(self._find(c.tenant, review.effect))
         return self._escalated(review)
+
+    @staticmethod
+    def _must_be_over(effect: Effect) -> None:
+        if effect.state in (EffectState.DISPATCHED, EffectState.UNKNOWN):
+            raise Conflict("effect_moved", "it is still under way")
 
     def _escalated(self, review: Review) -> Review:
         escalated = self.reviews[review.tenant, review.id] = replace(review, escalated=True)

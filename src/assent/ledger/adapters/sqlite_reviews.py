@@ -81,6 +81,8 @@ class Reviews:
         if not review.demands.escalate_s or review.escalated:
             why = "was escalated already" if review.escalated else "goes to nobody else"
             raise Conflict("review_not_escalated", f"review `{review.id}` {why}", hint="see `assent inbox`")
+        if _under_way(connection, review):
+            raise Conflict("effect_moved", f"effect `{review.effect}` is still under way", hint="escalate afterwards")
         self._escalate(connection, review, by=command.by)
         return replace(review, escalated=True)
 
@@ -203,9 +205,9 @@ def unfinished_on(connection: sqlite3.Connection, node: str) -> list[tuple[Tenan
 
 
 def _under_way(connection: sqlite3.Connection, review: Review) -> bool:
-    """Whether what the review is about is being carried out: its history is its dispatcher's to go on with."""
+    """Whether what the review is about is being carried out, or nobody knows: its history is others' to go on with."""
     effect = find_effect(connection, review.tenant, review.effect)
-    return effect is not None and effect.state is EffectState.DISPATCHED
+    return effect is not None and effect.state in (EffectState.DISPATCHED, EffectState.UNKNOWN)
 
 
 def _reason_bytes(reason: str) -> bytes:
