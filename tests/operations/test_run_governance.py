@@ -285,3 +285,27 @@ def test_plan_that_nobody_can_read_or_that_is_denied_binds_nothing(tmp_path: Pat
             assert (tmp_path / "workspace" / "a").exists()
 
     asyncio.run(body())
+
+
+def test_people_are_asked_as_often_as_the_agent_may_ask_them_and_not_more(tmp_path: Path) -> None:
+    async def body() -> None:
+        deletions = [("files.delete", {"path": f"{number}.txt"}) for number in range(3)]
+        tools = ("write", "files.delete")
+        few = agent(*tools, asks_max=2)
+        lines = [line("", *[("files_delete", given) for _, given in deletions]), line("as far as I may")]
+        async with house(tmp_path, few, lines=lines, policy=STARTER) as node:
+            run = await node.runs.begin(TENANT, few, "tidy up", by=ANN)
+            seen = await node.runs.drive(TENANT, run)
+            while seen.state == "waiting":
+                waiting = [one for one in await reviews(node) if one is not None]
+                assert len(waiting) <= 2
+                await node.reviews.deny(TENANT, waiting[0].id, by=ANN, reason="keep it")
+                seen = await node.runs.drive(TENANT, run)
+            assert (seen.state, seen.asks) == ("finished", 2)
+            story = await node.runs.story(TENANT, run)
+            codes = [story.calls[1, place].effect.code for place in range(3)]
+            assert codes == ["denied_by_reviewer", "denied_by_reviewer", "asks_exhausted"]
+            assert "not asked again" in story.calls[1, 2].text
+            assert (await node.runs.retell(TENANT, run)).same
+
+    asyncio.run(body())

@@ -25,7 +25,7 @@ AGENT_KEYS = (
     "description", "roles", "models", "instructions", "instructions_file", "tools", "delegates", "delegated", "memory",
     "hands_to", "capabilities", "mandate", "skills", "workspace_notes", "temperature_milli", "output_tokens_max",
     "context_tokens_max",
-    "turns_max", "tokens_max", "micros_max", "reset", "reset_limit",
+    "turns_max", "tokens_max", "micros_max", "asks_max", "reset", "reset_limit",
 )  # fmt: skip
 WIRES = (*endpoints.WIRES, "scripted")
 RESETS = ("manual", "age", "idle", "tokens", "messages")
@@ -105,7 +105,7 @@ def _agent(document: Document, name: str, home: Path) -> AgentDefinition:
     fresh = AgentDefinition(name=name, models=())
     numbers = {
         field: document.number((*key, field), default=getattr(fresh, field), least=0, most=10**12)
-        for field in ("output_tokens_max", "context_tokens_max", "turns_max", "tokens_max", "micros_max")
+        for field in ("output_tokens_max", "context_tokens_max", "turns_max", "tokens_max", "micros_max", "asks_max")
     }
     texts = {
         field: document.texts((*key, field))

@@ -22,6 +22,7 @@ from assent.ledger.operations import Reading, as_it_is
 from assent.ledger.ports import LedgerStore
 from assent.ledger.reviews import ReviewState
 from assent.operations.asking import Asked
+from assent.operations.refusals import unasked
 from assent.operations.waivers import Waivers
 from assent.operations.wishes import Wish
 from assent.policy.approvals import Approval, Emergency
@@ -82,6 +83,8 @@ class Dispensations:
         if wish.emergency:
             told = f"{ready.decision.reason}; you may not do this first, whatever the emergency"
             ready = ready.because(told)
+        if not wish.may_ask:
+            ready = Ready(unasked(ready.decision), None, None)
         return ready, None
 
     async def of(self, wish: Wish, asked: Asked, terms: ReviewTerms, effect: EffectId) -> list[Dispensation]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from assent.ledger.budgets import Shortage
 from assent.ledger.decisions import Decision, Rung, Verdict
 from assent.primitives.errors import Conflict
@@ -21,6 +23,12 @@ def no_rung(rungs: tuple[Rung, ...]) -> str:
 def exhausted(why: Shortage, allowed: Decision) -> Decision:
     """No budget has room for it."""
     return denied("budget_exhausted", why.told, revision=allowed.policy_revision)
+
+
+def unasked(why: Decision) -> Decision:
+    """People would have to be asked, and were asked as often as they may be."""
+    told = f"people were asked as often as they may be for this work, and are not asked again: {why.reason}"
+    return replace(denied("asks_exhausted", told, revision=why.policy_revision), rules=why.rules)
 
 
 def denied(code: str, reason: str, *, revision: str = "") -> Decision:

@@ -31,7 +31,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     `contents` are the pieces that the arguments name by digest; they are kept with the call. `holds` are what it has to
     hold beside what the limits of the installation ask for: a run's own allowance, say. `provenance` is on whose word
     it stands; a surface says `TYPED` where a person chose the call. `emergency` is why a person will not wait for
-    others to approve: where the rules let them, it is done at once and looked at afterwards.
+    others to approve: where the rules let them, it is done at once and looked at afterwards. Without `may_ask` a call
+    that people would be asked about is refused: they were asked often enough.
     """
 
     tenant: TenantId
@@ -46,6 +47,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     holds: tuple[Hold, ...] = ()
     provenance: Provenance = UNVOUCHED
     emergency: str = ""
+    may_ask: bool = True
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,8 +31,8 @@ class AgentDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     of operations. `delegates` are the agents it may hand work to, and `delegated` the tools it may let them use: what
     it may do itself and what it may pass on are two sets. `hands_to` are the agents that may take over from it.
     `context_tokens_max` is what it is told at most in a turn, `turns_max` how many turns a run has, `tokens_max` and
-    `micros_max` (millionths of the currency unit) what a run may use up (0: no limit of its own). `mandate` is what it
-    is for, in lines (none: not said).
+    `micros_max` (millionths of the currency unit) what a run may use up, `asks_max` how often people may be asked to
+    approve something in a run (0: no limit of its own). `mandate` is what it is for, in lines (none: not said).
     """
 
     name: str
@@ -54,6 +54,7 @@ class AgentDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     turns_max: int = 50
     tokens_max: int = 0
     micros_max: int = 0
+    asks_max: int = 0
     reset: ResetPolicy = ResetPolicy()
 
     @property
@@ -106,6 +107,7 @@ _RANGES = (
     ("turns_max", 1, 10_000),
     ("tokens_max", 0, 10**12),
     ("micros_max", 0, 10**12),
+    ("asks_max", 0, 10_000),
 )
 
 

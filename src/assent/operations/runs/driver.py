@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from msgspec.structs import replace
+
 from assent.ledger.commands import WriteNotes
 from assent.ledger.contracts import EffectClass
 from assent.ledger.effects import Effect, EffectState
@@ -293,6 +295,9 @@ class Driver:
         tell(Proposal(run=run, turn=turn, place=place, tool=tool, operation=operation, arguments=call.arguments))
         attempt = story.tries.get((turn, place), -1) + 1
         wish = self._wish(story, operation, arguments, provenance, key_of_call(run, turn, place, attempt))
+        asks_max = story.begun.agent.asks_max
+        if asks_max and story.asks + len(before) >= asks_max:  # each of those beside it might ask, too
+            wish = replace(wish, may_ask=False)
         answer = await self._gate.perform(wish, on_accepted=lambda made: tell(_decided(made, run, turn, place, tool)))
         await self._read(story, answer.effect)
         self._tell_end(story, turn, place, tool, tell)

@@ -157,6 +157,11 @@ class Story(msgspec.Struct, kw_only=True):
         return self.shorter[-1].compacted if self.shorter else None
 
     @property
+    def asks(self) -> int:
+        """How often people were asked to approve something that it proposed."""
+        return sum(bool(call.effect.review) for call in self.calls.values())
+
+    @property
     def turn(self) -> int:
         """The turn it is in, from 1."""
         return max(self.attempts, default=1)

@@ -68,7 +68,7 @@ def line_of(journal: Journal, records: Mapping[int, Record]) -> RunLine:
 
 
 class RunView(msgspec.Struct, frozen=True, kw_only=True):
-    """A run as it is shown."""
+    """A run as it is shown. `asks` is how often people were asked to approve something."""
 
     id: str
     agent: str
@@ -83,6 +83,7 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     effects: int
     updated_at_ms: int
     waits_for: str = ""
+    asks: int = 0
 
 
 def view(story: Story) -> RunView:
@@ -100,7 +101,7 @@ def view(story: Story) -> RunView:
         failure=f"{end.failure.kind}: {end.failure.message}" if end and end.failure else "",
         input_tokens=usage.input_tokens, output_tokens=usage.output_tokens,
         effects=len(story.calls) + sum(len(one) for one in story.attempts.values()),
-        updated_at_ms=journal.updated_at_ms, waits_for=waits,
+        updated_at_ms=journal.updated_at_ms, waits_for=waits, asks=story.asks,
     )  # fmt: skip
 
 

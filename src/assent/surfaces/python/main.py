@@ -32,9 +32,9 @@ class Agent:
     of tools in the box, names of operations, or functions that are marked with `@assent.operation`; whether a call of
     one may happen is for the policy of the installation to say. `delegates` are agents it may hand work to, `delegated`
     the tools it may let them use; `hands_to` are agents that may take over from it. `limits` are further fields of an
-    agent: `turns_max`, `tokens_max`, `micros_max`, `output_tokens_max`, `context_tokens_max`, `temperature_milli`,
-    `memory`, `skills`, `workspace_notes`, and `mandate`: what it is for (`["files.write path=reports/*"]`), beyond
-    which every call takes a consent of its own.
+    agent: `turns_max`, `tokens_max`, `micros_max`, `asks_max`, `output_tokens_max`, `context_tokens_max`,
+    `temperature_milli`, `memory`, `skills`, `workspace_notes`, and `mandate`: what it is for
+    (`["files.write path=reports/*"]`), beyond which every call takes a consent of its own.
 
     Raises, when it is talked to:
         Malformed: `model_missing`, naming the ways to get one; `agent_malformed`; settings with mistakes.

@@ -79,6 +79,7 @@ async def _one(desk: Desk, name: str) -> Said:
                 ("memory", ", ".join(known["memory"])),
                 ("mandate", ", ".join(known["mandate"])),
                 ("turns", f"at most {known['turns_max']}"),
+                ("asks", f"at most {known['asks_max']}" if known["asks_max"] else ""),
             ]
         )
         if known["instructions"]:

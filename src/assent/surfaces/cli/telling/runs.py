@@ -101,6 +101,7 @@ def tell_run(paper: Paper, run: RunView, turns: Iterable[TurnView]) -> None:
             ("turns", str(run.turn)),
             ("effects", str(run.effects)),
             ("tokens", f"{run.input_tokens} in, {run.output_tokens} out"),
+            ("asks", f"people were asked {run.asks} times" if run.asks else ""),
             ("waits for", run.waits_for),
             ("failure", run.failure),
         ]
