@@ -46,8 +46,8 @@ def commands_page() -> Iterator[str]:
 def options(command: listing.Command) -> list[Option]:
     """What a command takes, beside what all take."""
     function = _function(command.where)
-    if _worded(function):
-        return [Option(*pair) for pair in perform._OPTIONS if pair[0] not in dict(_SHARED)]  # noqa: SLF001
+    if command.name in listing.WORDED:
+        return [Option(*pair) for pair in perform.OPTIONS[command.name] if pair[0] not in dict(_SHARED)]
     about = _sections(function)[1]
     hints = get_type_hints(function, include_extras=True)
     return [
@@ -57,16 +57,10 @@ def options(command: listing.Command) -> list[Option]:
     ]
 
 
-def _worded(function: Callable[..., Any]) -> bool:
-    """Whether a command reads its own words, because an operation's contract says what they mean."""
-    kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
-    return inspect.Parameter.VAR_POSITIONAL in kinds
-
-
 def _command(group: str, command: listing.Command) -> Iterator[str]:
     function = _function(command.where)
     text, _ = _sections(function)
-    worded = _worded(function)
+    worded = command.name in listing.WORDED
     usage = f"assent {command.name}" + (" OPERATION --name value … [-- program argument …]" if worded else "")
     yield from ("", f"## assent {command.name}", "", f"*{group}.* {text}", "")
     if worded:

@@ -102,7 +102,7 @@ def test_admitted_operations_reach_everything(home: Path, written: Path, cli: Cl
     assert denied.code == 3
     assert "permit(" in denied.out
     permit(home, cli)
-    assert cli("policy", "explain", "pets.getPet", "--id", "7").code == 0
+    assert cli("policy", "simulate", "pets.getPet", "--id", "7").code == 0
     done = cli("do", "pets.getPet", "--id", "a/b", "--json")
     assert (done.code, json.loads(done.document["outcome"]["value"]["body"])) == (0, {"asked": "/pets/a%2Fb"})
     asked = cli("do", "pets.addPet", "--body", '{"name": "rex"}', "--json")

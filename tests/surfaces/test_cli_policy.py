@@ -59,18 +59,76 @@ def test_changed_files_are_noted_until_they_are_in_force(home: Path, extra: Path
     assert (again["number"], again["changed"]) == (2, False)
 
 
-def test_explain_tells_what_each_rule_makes_of_a_call_and_records_nothing(home: Path, cli: Cli) -> None:
+def test_simulate_tells_what_each_rule_makes_of_a_call_and_records_nothing(home: Path, cli: Cli) -> None:
     size = len(cli("timeline", "--json").document["moments"])
-    ran = cli("policy", "explain", "files.delete", "--path", "notes.txt")
+    ran = cli("policy", "simulate", "files.delete", "--path", "notes.txt")
     assert ran.code == 4
     assert "review:" in ran.out
     assert "starter.cedar:" in ran.out
     assert "files-delete-reviewed" in ran.out
-    assert cli("policy", "explain", "files.read", "--path", "a", "--json").code == 0
-    assert cli("policy", "explain", "files.read", "--path", "/etc/passwd").code == 3
-    assert cli("policy", "explain", "files.read", "--paht", "a").code == 2
-    assert cli("policy", "explain", "files.read").code == 3
+    assert cli("policy", "simulate", "files.read", "--path", "a", "--json").code == 0
+    assert cli("policy", "simulate", "files.read", "--path", "/etc/passwd").code == 3
+    assert cli("policy", "simulate", "files.read", "--paht", "a").code == 2
+    assert cli("policy", "simulate", "files.read").code == 3
     assert len(cli("timeline", "--json").document["moments"]) == size
+
+
+SIMULATED = (
+    ((), "allow", ""),
+    (("--seen", "third_party"), "deny", "nobody-elses-place"),
+    (("--seen", "third_party", "--vouched", "path=user"), "allow", ""),
+    (("--only", "files.write path=reports/*"), "review", "mandate-kept"),
+    (("--only", "files.write path=notes.*"), "allow", ""),
+    (("--only", "files.write path=reports/*", "--approved", "1"), "allow", ""),
+    (("--only", "files.write path=reports/*", "--approver", "agent:other"), "review", "mandate-kept"),
+    (("--as", "person:nobody"), "deny", ""),
+    (("--as", "agent:helper", "--for", "agent:helper"), "deny", ""),
+)
+
+
+@pytest.mark.parametrize(("words", "verdict", "rule"), SIMULATED)
+def test_simulate_decides_as_is_supposed(
+    extra: Path, cli: Cli, words: tuple[str, ...], verdict: str, rule: str
+) -> None:
+    extra.write_text(
+        '@id("nobody-elses-place")\nforbid (principal, action == Action::"write", resource)\n'
+        "when { context.authority_integrity < 1 };\n"
+    )
+    ran = cli("policy", "simulate", "files.write", "--path", "notes.txt", "--content", "x", *words, "--json")
+    decision = ran.document["decision"]
+    assert decision["verdict"] == verdict, decision["reason"]
+    assert not rule or rule in decision["rules"]
+
+
+def test_simulate_says_what_people_would_be_asked(home: Path, extra: Path, cli: Cli) -> None:
+    extra.write_text(
+        '@id("two-look")\n@review("Write this?")\n@quorum("2")\n@by("lead")\n@apart("chain")\n'
+        'forbid (principal, action, resource == Operation::"files.write")\n'
+        "unless { context has approval && context.approval.intent == context.intent };\n"
+    )
+    ran = cli("policy", "simulate", "files.write", "--path", "a", "--content", "x")
+    assert ran.code == 4
+    assert "Write this?" in ran.out
+    assert "2 people, 2 with the role lead, nobody in whose name it is asked" in ran.out
+
+
+def test_simulate_takes_the_files_or_a_revision(home: Path, extra: Path, cli: Cli) -> None:
+    call = ("policy", "simulate", "files.list", "--path", ".")
+    extra.write_text('@id("quiet")\nforbid (principal, action, resource == Operation::"files.list");\n')
+    first = cli("policy", "show", "--json").document["revision"]
+    assert (cli(*call).code, cli(*call, "--revision", "active").code) == (3, 0)
+    assert cli("policy", "activate").code == 0
+    assert (cli(*call, "--revision", "active").code, cli(*call, "--revision", first).code) == (3, 0)
+    assert cli(*call, "--revision", "sha256:0", "--json").document["error"]["code"] == "revision_not_found"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--seen", "me"), ("--vouched", "path"), ("--vouched", "pth=user"), ("--approved", "-1"), ("--approved", "100"),
+     ("--approved", "1", "--approved", "2"), ("--only", "§"), ("--emergency", "now"), ("--wait",), ("--raw",)],
+)  # fmt: skip
+def test_simulate_refuses_what_it_cannot_read(home: Path, cli: Cli, words: tuple[str, ...]) -> None:
+    assert cli("policy", "simulate", "files.list", *words).code == 2
 
 
 def test_policy_test_fails_with_the_case_named(home: Path, cli: Cli) -> None:
@@ -97,7 +155,7 @@ def test_policy_test_says_when_there_are_no_tests(home: Path, cli: Cli) -> None:
 
 def test_policy_commands_say_when_there_are_no_files(home: Path, cli: Cli) -> None:
     (home / "policy" / "starter.cedar").unlink()
-    for words in (("check",), ("test",), ("activate",), ("explain", "files.list")):
+    for words in (("check",), ("test",), ("activate",), ("simulate", "files.list")):
         ran = cli("policy", *words, "--json")
         assert (ran.code, ran.document["error"]["code"]) == (2, "policy_missing")
     assert cli("do", "files.list").code == 0  # what is in force stays in force

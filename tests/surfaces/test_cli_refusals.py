@@ -66,7 +66,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "node join": (),
     "policy check": (),
     "policy test": (),
-    "policy explain": ("files.list",),
+    "policy simulate": ("files.list",),
     "policy backtest": (),
     "policy coverage": (),
     "policy compare": (),
@@ -83,7 +83,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 }
 FREE = {"operations", "node join"}
 CONNECTING = {name for name in WORDS if name.startswith("connect ")}
-TEXTUAL = {"policy check", "policy test", "policy explain", *CONNECTING}
+TEXTUAL = {"policy check", "policy test", "policy simulate", *CONNECTING}
 SETTLED = [name for name in WORDS if name not in FREE]
 STORED = [name for name in SETTLED if name not in TEXTUAL]
 

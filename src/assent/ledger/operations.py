@@ -54,6 +54,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     readers_permit: bool = True
     beyond_mandate: bool = False
 
+    def told(self) -> dict[str, Any]:
+        """What is not as it is when nothing is said."""
+        usual = Facts()
+        found = {name: getattr(self, name) for name in self.__struct_fields__}
+        return {name: value for name, value in found.items() if value != getattr(usual, name)}
+
 
 class Judgement(StrEnum):
     """What an observation says about an effect whose outcome is unknown."""

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from assent.ledger.contracts import contract_digest, read_arguments
-from assent.ledger.decisions import Decision, Verdict
-from assent.ledger.intents import Intent, intent_bytes, intent_digest
-from assent.ledger.operations import Facts, Operation, Place
+import msgspec
+
+from assent.ledger.operations import Operation, Place
+from assent.ledger.provenance import Provenance
 from assent.operations.wishes import Wish
 from assent.policy.activation import Report, check
 from assent.policy.bundle import Bundle
 from assent.policy.cases import CaseResult, read_suite, run
 from assent.policy.engine import Engine
 from assent.policy.explain import Explanation
+from assent.policy.mandates import read_mandate
 from assent.policy.principals import KnownPrincipal
-from assent.primitives.digests import Digest
-from assent.primitives.errors import Malformed
+from assent.policy.suppositions import Posing, Supposition
+from assent.primitives.labels import Integrity, Label
+
+
+class Supposing(msgspec.Struct, frozen=True, kw_only=True):
+    """What is supposed about a call: the weakest of what its asker had `seen`, on whose word single arguments stand,
+    who alone may read what was seen, the calls that were asked for (empty: nobody said), and how many people, or who,
+    approved exactly this one."""
+
+    seen: Integrity = Integrity.USER
+    vouched: Mapping[str, Integrity] = {}
+    readers: tuple[str, ...] | None = None
+    only: tuple[str, ...] = ()
+    approved: int = 0
+    approvers: tuple[str, ...] = ()
 
 
 class Rehearsals:
@@ -44,38 +58,27 @@ class Rehearsals:
         engine = self._engine(text, suite.principals or self._principals)
         return run(suite, engine=engine, operations=self._operations, place=self._place)
 
-    def explain(self, text: str, wish: Wish) -> Explanation:
-        """What a policy text makes of one call, rule by rule.
+    def simulate(self, text: str, wish: Wish, supposing: Supposing) -> Explanation:
+        """What a policy text makes of one call that nobody makes, rule by rule.
 
         Raises:
-            Malformed: `policy_invalid`; the call is not plain JSON.
+            Malformed: `policy_invalid`, `mandate_malformed`.
         """
-        engine = self._engine(text, self._principals)
-        operation = self._operations.get(wish.operation)
-        arguments, facts = dict(wish.arguments), Facts()
-        if operation is not None:
-            try:
-                arguments = read_arguments(operation.contract, wish.arguments)
-                facts = operation.facts(arguments, self._place)
-            except Malformed as malformed:
-                return Explanation(decision=_unreadable(engine, malformed))
-        intent = Intent(
+        labels = {name: Label(integrity=one, readers=supposing.readers) for name, one in supposing.vouched.items()}
+        one = Supposition(
             tenant=wish.tenant,
             operation=wish.operation,
-            contract=contract_digest(operation.contract) if operation else Digest(""),
-            arguments=arguments,
+            arguments=wish.arguments,
             principal=wish.principal,
             on_behalf_of=wish.on_behalf_of,
             run=wish.run,
+            provenance=Provenance(context=Label(integrity=supposing.seen, readers=supposing.readers), arguments=labels),
+            mandates=(read_mandate(supposing.only, by="the request"),) if supposing.only else (),
+            approved=supposing.approved,
+            approvers=supposing.approvers,
         )
-        return engine.explain(intent=intent, intent_digest=intent_digest(intent_bytes(intent)), facts=facts)
+        people = [known.name for known in self._principals if known.name.startswith("person:")]
+        return Posing(self._engine(text, self._principals), self._operations, self._place, people).explain(one)
 
     def _engine(self, text: str, principals: Iterable[KnownPrincipal]) -> Engine:
         return Engine(bundle=Bundle(text=text), contracts=self._contracts, principals=principals)
-
-
-def _unreadable(engine: Engine, malformed: Malformed) -> Decision:
-    """What the gate answers to arguments that cannot be read."""
-    return Decision(
-        verdict=Verdict.DENY, code="arguments_invalid", reason=str(malformed), policy_revision=engine.revision
-    )

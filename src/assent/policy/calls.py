@@ -69,17 +69,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         ).decode()
 
     def __str__(self) -> str:
-        facts = [f"{name}={value!r}" for name, value in _told(self.facts)]
+        facts = [f"{name}={value!r}" for name, value in self.facts.told().items()]
         approved = [f"approved by {self.approval.strength}"] if self.approval else []
         chain = [f"for {', '.join(self.on_behalf_of)}"] if self.on_behalf_of else []
         return " ".join([self.principal, *chain, self.operation, *facts, *approved])
-
-
-def _told(facts: Facts) -> Iterator[tuple[str, Any]]:
-    empty = Facts()
-    for name in Facts.__struct_fields__:
-        if getattr(facts, name) != getattr(empty, name):
-            yield name, getattr(facts, name)
 
 
 class Grid:

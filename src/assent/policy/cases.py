@@ -23,24 +23,20 @@ rule = "files-delete-reviewed"  # optional: a rule that must be among those that
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from assent.ledger.contracts import contract_digest, read_arguments
 from assent.ledger.decisions import Decision, Verdict
-from assent.ledger.intents import Intent, intent_bytes, intent_digest
-from assent.ledger.operations import Facts, Operation, Place
+from assent.ledger.operations import Operation, Place
 from assent.ledger.provenance import Provenance
-from assent.policy.approvals import Approval
-from assent.policy.calls import OTHERS, SOMEONE
+from assent.policy.calls import SOMEONE
 from assent.policy.engine import Engine
 from assent.policy.faults import malformed
-from assent.policy.flow import judged
 from assent.policy.principals import KnownPrincipal, chain_fault, check_principal
+from assent.policy.suppositions import Posing, Supposition
 from assent.policy.terms import QUORUM_MAX
-from assent.primitives.digests import Digest
 from assent.primitives.errors import Malformed
 from assent.primitives.ids import TenantId
 from assent.primitives.labels import Integrity, Label
@@ -113,7 +109,8 @@ def read_suite(text: str) -> Suite:
 def run(suite: Suite, *, engine: Engine, operations: Mapping[str, Operation], place: Place) -> tuple[CaseResult, ...]:
     """Decide every case with the real operations' facts. Nothing is carried out."""
     people = frozenset(known.name for known in suite.principals if known.name.startswith("person:"))
-    return tuple(_run(case, engine, operations, place, people) for case in suite.cases)
+    posing = Posing(engine, operations, place, people)
+    return tuple(_result(case, posing.decide(_supposed(case))) for case in suite.cases)
 
 
 def _tables(found: object, kind: str, of: type[Any], faults: list[str]) -> list[Any]:
@@ -182,40 +179,17 @@ def _acting(case: Case) -> Case:
     return msgspec.structs.replace(case, on_behalf_of=(SOMEONE,))
 
 
-def _run(
-    case: Case, engine: Engine, operations: Mapping[str, Operation], place: Place, people: frozenset[str]
-) -> CaseResult:
-    operation = operations.get(case.operation)
-    arguments, facts = case.arguments, Facts()
-    if operation is not None:
-        try:
-            arguments = read_arguments(operation.contract, case.arguments)
-            facts = judged(operation.facts(arguments, place), case.provenance, operation.contract, arguments)
-        except Malformed as error:
-            return _result(case, _invalid(engine, str(error)))
-    intent = Intent(
+def _supposed(case: Case) -> Supposition:
+    return Supposition(
         tenant=TENANT,
         operation=case.operation,
-        contract=contract_digest(operation.contract) if operation is not None else Digest(""),
-        arguments=arguments,
+        arguments=case.arguments,
         principal=case.principal,
         on_behalf_of=case.on_behalf_of,
+        provenance=case.provenance,
+        approved=QUORUM_MAX if case.approved else 0,
+        approvers=case.approvers,
     )
-    try:
-        digest = intent_digest(intent_bytes(intent))
-    except Malformed as error:
-        return _result(case, _invalid(engine, str(error)))
-    approval = _approval(case, digest, people)
-    return _result(case, engine.decide(intent=intent, intent_digest=digest, facts=facts, approval=approval))
-
-
-def _approval(case: Case, digest: Digest, people: Iterable[str]) -> Approval | None:
-    if case.approvers:
-        return Approval(intent=digest, quorum=len(case.approvers), approvers=case.approvers)
-    if not case.approved:
-        return None
-    others = sorted({*people, *OTHERS}.difference({case.principal}, case.on_behalf_of))
-    return Approval(intent=digest, quorum=QUORUM_MAX, approvers=tuple(others))
 
 
 def _result(case: Case, decision: Decision) -> CaseResult:
@@ -225,8 +199,3 @@ def _result(case: Case, decision: Decision) -> CaseResult:
     if case.rule and case.rule not in decision.rules:
         return CaseResult(case=case, decision=decision, fault=f"expected rule `{case.rule}` to decide, but {told}")
     return CaseResult(case=case, decision=decision)
-
-
-def _invalid(engine: Engine, reason: str) -> Decision:
-    """What the gate answers to arguments that cannot be read."""
-    return Decision(verdict=Verdict.DENY, code="arguments_invalid", reason=reason, policy_revision=engine.revision)

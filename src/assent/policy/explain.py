@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from assent.ledger.decisions import Decision
+from assent.ledger.operations import Facts
 from assent.policy.cedar import Cedar, Question
 from assent.policy.rules import Rule
 from assent.policy.world import World
@@ -34,9 +35,11 @@ class RuleBearing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`rules` are in the order of the policy text; empty when the call was denied before any rule was asked."""
+    """`rules` are in the order of the policy text; empty when the call was denied before any rule was asked. `facts`
+    are what rules saw of it, where somebody kept them."""
 
     decision: Decision
+    facts: Facts | None = None
     rules: tuple[RuleBearing, ...] = ()
 
 

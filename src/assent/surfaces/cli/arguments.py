@@ -9,7 +9,7 @@ Names are written with hyphens or underscores, and a list or map may be named in
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ _OWN_FLAGS = ("wait", "raw", "json", "help")
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One call as it was typed. `principal` is what `--as` says; empty stands for "not given"."""
+    """One call as it was typed. `principal` is what `--as` says; empty stands for "not given". `more` are the options
+    of the command itself, each as often as it was written."""
 
     operation: str = ""
     arguments: dict[str, Any] = {}
@@ -34,6 +35,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     run: str = ""
     key: str = ""
     emergency: str = ""
+    more: Mapping[str, Sequence[str]] = {}
     folder: Path | None = None
     wait: bool = False
     raw: bool = False
@@ -42,9 +44,14 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_call(
-    tokens: Sequence[str], *, contracts: Mapping[str, OperationContract], read: Callable[[str], bytes]
+    tokens: Sequence[str],
+    *,
+    contracts: Mapping[str, OperationContract],
+    read: Callable[[str], bytes],
+    more: Collection[str] = (),
 ) -> Call:
-    """Read the words. `read` gives the bytes of a file that `--arguments @file` names (`@-`: standard input).
+    """Read the words. `read` gives the bytes of a file that `--arguments @file` names (`@-`: standard input); `more`
+    names options that only this command has.
 
     Raises:
         Malformed: `usage`, `operation_unknown`: the words do not fit; nothing was done.
@@ -52,7 +59,7 @@ def read_call(
     for token in tokens:
         if not _encodable(token):
             raise _usage("an argument is not valid UTF-8", "give bytes by `--arguments @file`, as JSON")
-    reader = _Reader(tokens, contracts)
+    reader = _Reader(tokens, contracts, more)
     reader.run()
     return reader.call(read)
 
@@ -84,7 +91,10 @@ def option(argument: Argument) -> str:
 class _Reader:
     """Reads words from left to right; what an option takes is told by the operation named before it."""
 
-    def __init__(self, tokens: Sequence[str], contracts: Mapping[str, OperationContract]) -> None:
+    def __init__(
+        self, tokens: Sequence[str], contracts: Mapping[str, OperationContract], more: Collection[str]
+    ) -> None:
+        self._more: dict[str, list[str]] = {name: [] for name in more}
         self._words = list(reversed(tokens))
         self._contracts = contracts
         self._contract: OperationContract | None = None
@@ -121,7 +131,8 @@ class _Reader:
             arguments = self._with_tail(self._tail)
         if "folder" in own:
             own["folder"] = Path(own["folder"])
-        return Call(operation=self._operation, arguments=arguments, principal=own.pop("as", ""), **own)
+        principal = own.pop("as", "")
+        return Call(operation=self._operation, arguments=arguments, principal=principal, more=self._more, **own)
 
     def _word(self, word: str) -> None:
         if self._operation:
@@ -139,6 +150,8 @@ class _Reader:
             if name in self._own:
                 raise _twice(name)
             self._own[name] = self._value(name, value)
+        elif name in self._more:
+            self._more[name].append(self._value(name, value))
         elif self._contract is None:
             raise _usage(f"`--{name[:80]}` stands before any operation", "write `assent do OPERATION --name value`")
         else:

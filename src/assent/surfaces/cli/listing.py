@@ -109,7 +109,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     "Govern": (
         Command("policy check", f"{_HERE}.policies:check", "check the policy files"),
         Command("policy test", f"{_HERE}.policies:run_tests", "run the policy tests"),
-        Command("policy explain", f"{_HERE}.policies:explain", "say what the policy files make of one call"),
+        Command("policy simulate", f"{_HERE}.simulating:simulate", "decide one call as if it were made"),
         Command("policy backtest", f"{_HERE}.replays:backtest", "decide recorded calls again by the policy files"),
         Command(
             "policy coverage", f"{_HERE}.replays:coverage", "say which rules recorded calls met, and which none did"
@@ -125,7 +125,7 @@ COMMANDS = tuple(command for group in GROUPS.values() for command in group)
 # First words that say nothing alone.
 FAMILIES = frozenset(command.name.partition(" ")[0] for command in COMMANDS if " " in command.name)
 # Commands that read their own words, because an operation's contract says what they mean.
-WORDED = ("do", "policy explain")
+WORDED = ("do", "policy simulate")
 
 
 def find(tokens: Sequence[str]) -> Command | None:

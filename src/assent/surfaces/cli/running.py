@@ -72,9 +72,9 @@ def _worded(name: str, words: list[str]) -> Called:
         from assent.surfaces.cli.commands.perform import do
 
         return Called(lambda **desk: do(*words, **desk), wants_desk=True)
-    from assent.surfaces.cli.commands.policies import explain
+    from assent.surfaces.cli.commands.simulating import simulate
 
-    return Called(lambda **desk: explain(*words, **desk), wants_desk=True)
+    return Called(lambda **desk: simulate(*words, **desk), wants_desk=True)
 
 
 def finish(work: Coroutine[Any, Any, object]) -> object:

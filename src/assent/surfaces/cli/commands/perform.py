@@ -28,19 +28,38 @@ _METAVARS = {
 }  # fmt: skip
 _ABOUT = {
     "do": "Perform one operation: it is decided, recorded, carried out confined, and recorded again.",
-    "policy explain": "Say what the policy files make of one call, rule by rule. Nothing is recorded or carried out.",
+    "policy simulate": "Decide one call, rule by rule, as if it were made. Nothing is recorded or carried out.",
 }
-_OPTIONS = (
-    ("--as NAME", "ask as a declared agent or service on your behalf, or as yourself (else: defaults.as)"),
-    ("--run NAME", "the run this belongs to; `assent timeline NAME` shows it"),
-    ("--key TEXT", "idempotency key: the same call with the same key is done once"),
-    ("--emergency WHY", "do it first and be looked at afterwards, where the rules let you"),
-    ("--wait", "when people are asked, wait for their answer, then carry it out"),
+_RUN = ("--run NAME", "the run this belongs to; `assent timeline NAME` shows it")
+_ALL = (
     ("--arguments JSON", "all arguments as one JSON object, or @file (@- reads standard input)"),
-    ("--raw", "write the output's bytes to stdout as they are, and nothing else"),
     ("--json", "print one JSON document and nothing else on stdout"),
     ("--folder PATH", "the folder that holds assent.toml (else: here or above)"),
 )
+_DOING = (
+    ("--as NAME", "ask as a declared agent or service on your behalf, or as yourself (else: defaults.as)"),
+    _RUN,
+    ("--key TEXT", "idempotency key: the same call with the same key is done once"),
+    ("--emergency WHY", "do it first and be looked at afterwards, where the rules let you"),
+    ("--wait", "when people are asked, wait for their answer, then carry it out"),
+    ("--raw", "write the output's bytes to stdout as they are, and nothing else"),
+    *_ALL,
+)
+_SUPPOSING = (
+    ("--as NAME", "as if this agent, service or person asked (else: defaults.as)"),
+    ("--for NAME", "in whose name; again for every link of the chain (else: yours)"),
+    ("--seen LABEL", "the weakest of what the asker had seen: system, user, org, third_party (else: user)"),
+    ("--vouched NAME=LABEL", "on whose word one argument stands; again for others"),
+    ("--reader NAME", "who alone may read what was seen; again for others"),
+    ("--only CALL", "what was asked for, such as `files.write path=reports/*`; again for other calls"),
+    ("--approved N", "as if so many people had approved exactly this call"),
+    ("--approver NAME", "as if this person had; again for others"),
+    ("--revision ID", "not by the files, but by this revision; `active` is the one in force"),
+    _RUN,
+    *_ALL,
+)
+OPTIONS = {"do": _DOING, "policy simulate": _SUPPOSING}
+"""What commands take that read their own words."""
 
 
 async def do(*tokens: str, desk: Annotated[Desk, Parameter(parse=False)]) -> Said:
@@ -184,7 +203,7 @@ def _tell_help(paper: Paper, contracts: Mapping[str, OperationContract], command
     _tell_operations(paper, contracts, indent=2)
     paper.gap()
     paper.line(Span("Options", Tone.STRONG))
-    paper.pairs(_OPTIONS)
+    paper.pairs(OPTIONS[command])
     paper.gap()
     paper.line(Span("Examples", Tone.STRONG))
     for example in (
@@ -229,7 +248,8 @@ def _tell_contract(paper: Paper, contract: OperationContract, command: str) -> N
         ]
     )
     paper.gap()
-    paper.line(f"Options: --as --run --key --wait --arguments --raw --json --folder; see `assent {command} --help`")
+    names = " ".join(name.split()[0] for name, _ in OPTIONS[command])
+    paper.line(f"Options: {names}; see `assent {command} --help`")
 
 
 def _unobserved(contract: OperationContract) -> str:

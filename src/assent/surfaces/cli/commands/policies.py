@@ -1,4 +1,4 @@
-"""`assent policy …`: check, test, explain, activate, show."""
+"""`assent policy …`: check, test, activate, show."""
 
 from __future__ import annotations
 
@@ -9,20 +9,11 @@ import msgspec
 from cyclopts import Parameter
 
 from assent.primitives.errors import Malformed, NotFound, Refused
-from assent.surfaces.cli.arguments import folder_of, read_call
-from assent.surfaces.cli.commands.perform import help_for, read_bytes, wish_of
 from assent.surfaces.cli.exits import Exit
 from assent.surfaces.cli.options import Common
 from assent.surfaces.cli.paper import Paper, Span, Tone
 from assent.surfaces.cli.ports import Desk, PolicyText, Said
 from assent.surfaces.cli.telling.replays import tell_comparison
-
-_BEARINGS = {
-    "matched": ("applies", Tone.STRONG),
-    "condition_false": ("does not apply", Tone.QUIET),
-    "failed": ("fails", Tone.BAD),
-}
-_VERDICTS = {"allow": (Tone.GOOD, Exit.DONE), "deny": (Tone.BAD, Exit.REFUSED), "review": (Tone.WAIT, Exit.WAITING)}
 
 
 async def check(
@@ -73,45 +64,6 @@ async def run_tests(
         ],
     }
     return Said(document=document, tell=tell, exit=Exit.FAILED if failed else Exit.DONE)
-
-
-async def explain(*tokens: str, desk: Annotated[Desk, Parameter(parse=False)]) -> Said:
-    """Say what the policy files make of one call, rule by rule. Nothing is recorded or carried out.
-
-    Example: assent policy explain files.delete --path notes.txt
-    """
-    desk.use(Common(json=desk.json, folder=folder_of(tokens)))
-    call = read_call(tokens, contracts=desk.contracts(), read=read_bytes)
-    desk.use(Common(json=call.json, folder=call.folder))
-    if call.help or not call.operation:
-        return help_for(call.operation, desk.contracts(), command="policy explain")
-    text = desk.policy_text()
-    found = desk.rehearsals().explain(text.text, wish_of(call, desk))
-    decision = found.decision
-    tone, exit_ = _VERDICTS[decision.verdict]
-
-    def tell(paper: Paper) -> None:
-        paper.line(Span(f"{decision.verdict}:", tone), f" {decision.reason}")
-        concerned = [r for r in found.rules if r.bearing != "out_of_scope"]
-        paper.table(
-            [
-                [Span(_BEARINGS[r.bearing][0], _BEARINGS[r.bearing][1]), r.layer, r.effect, r.rule, _at(text, r.line)]
-                for r in concerned
-            ],
-            indent=2,
-        )
-        if len(concerned) < len(found.rules):
-            paper.line(f"{len(found.rules) - len(concerned)} rules are about other calls", indent=2)
-        if decision.obligations is not None:
-            paper.pairs(
-                [
-                    ("confinement", f"at least {decision.obligations.floor}"),
-                    ("hosts", ", ".join(decision.obligations.hosts)),
-                ]
-            )
-        paper.pairs([("revision", Span(decision.policy_revision, Tone.QUIET))])
-
-    return Said(document=msgspec.to_builtins(found), tell=tell, exit=exit_)
 
 
 async def activate(
@@ -197,7 +149,7 @@ def _checked(desk: Desk) -> tuple[Said, bool]:
         for word, tone, found in (("fault", Tone.BAD, report.faults), ("warning", Tone.WAIT, report.warnings)):
             for fault in found:
                 rule = f"rule `{fault.rule}`: " if fault.rule else ""
-                paper.line(Span(word, tone), f"  {_at(text, fault.line)}: {rule}{fault.message}")
+                paper.line(Span(word, tone), f"  {at_place(text, fault.line)}: {rule}{fault.message}")
         told = (
             f"{len(report.rules)} rules are in order"
             if not report.faults
@@ -224,6 +176,7 @@ def _placed(faults: Iterable[Any], text: PolicyText) -> Sequence[dict[str, Any]]
     return placed
 
 
-def _at(text: PolicyText, line: int) -> str:
+def at_place(text: PolicyText, line: int) -> str:
+    """Where a rule stands, for people."""
     file, inside = text.place(line)
-    return f"{file}:{inside}"
+    return f"{file}:{inside}" if file else f"line {inside}"
