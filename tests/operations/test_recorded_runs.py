@@ -31,7 +31,10 @@ def test_history_is_told_as_the_release_told_it_that_recorded_it(path: Path) -> 
     for run, then in history.told.items():
         now = again[run]
         for what, value in then.items():
-            assert now[what] == value, f"{run}, {what}: {CHANGED}"
+            said = now[what]
+            if what == "view":  # a later release may tell more of a run, and nothing otherwise
+                said = {name: said[name] for name in value}
+            assert said == value, f"{run}, {what}: {CHANGED}"
         assert all(turn["same"] for turn in now["retold"]["turns"]), f"{run}: {CHANGED}"
 
 
