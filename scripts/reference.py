@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,15 @@ from assent.bootstrap import settings
 from assent.bootstrap.offering import STANDARD
 from assent.execution.attestations import LADDER, NEEDS, ConfinementClass
 from assent.execution.orders import Limits
+from assent.ledger.connectors import catalogue
 from assent.ledger.contracts import Argument, OperationContract
 from assent.ledger.effects import EffectState
 from assent.ledger.operations import Facts
-from assent.policy import terms
-from assent.policy.principals import ROLES_MAX
+from assent.policy import starter, terms
+from assent.policy.bundle import Bundle
+from assent.policy.engine import Engine
+from assent.policy.matrix import as_markdown, matrix
+from assent.policy.principals import ROLES_MAX, KnownPrincipal
 from assent.policy.schema import SCHEMA
 from assent.surfaces.cli import exits
 from assent.surfaces.cli.arguments import option
@@ -338,6 +343,19 @@ def _fields(kind: str, own: Mapping[str, Any]) -> dict[str, str]:
     return common | {name: str(text) for name, text in own.items() if name != "about"}
 
 
+def starter_page() -> Iterator[str]:
+    """What the starter policy decides."""
+    text = files(starter).joinpath("starter.cedar").read_text(encoding="utf-8")
+    principals = [KnownPrincipal(name=name) for name in ("agent:helper", "person:you", "service:build")]
+    contracts = {name: one.contract for name, one in catalogue(STANDARD).items()}
+    engine = Engine(bundle=Bundle(text=text), contracts=contracts, principals=principals)
+    yield from as_markdown(matrix(engine), title="What the starter policy decides").splitlines()
+    yield from (
+        "",
+        "`assent policy matrix` makes the same of your own policy: [change a policy](../how-to/change-a-policy.md).",
+    )
+
+
 def confinement_page() -> Iterator[str]:
     """Classes and the properties they need."""
     yield from _head(
@@ -391,6 +409,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "settings.md": settings_page,
     "operations.md": operations_page,
     "policy.md": policy_page,
+    "starter-matrix.md": starter_page,
     "log-entries.md": entries_page,
     "confinement.md": confinement_page,
 }

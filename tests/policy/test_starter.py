@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import assent.policy.starter
@@ -59,8 +60,8 @@ READS = (
     "http.events",
     "http.listen",
 )
-HARD = {"workspace-only", "http-hosts", "no-metadata"}
-SOFT = {"plan-confirmed", "files-delete-reviewed", "http-publish-reviewed"}
+HARD = {"workspace-only", "http-hosts", "no-metadata", "readers-kept"}
+SOFT = {"plan-confirmed", "files-delete-reviewed", "http-publish-reviewed", "mandate-kept", "authority-vouched"}
 WRITES = ("files.write", "files.append", "files.edit", "files.make_folder")
 
 
@@ -156,12 +157,15 @@ def second_opinion(operation: str, wish: Call, *, approved: bool) -> tuple[str, 
         "workspace-only": outside,
         "http-hosts": http and host != "nowhere.invalid:443",
         "no-metadata": host in METADATA,
+        "readers-kept": not wish.facts.readers_permit,
+        "mandate-kept": wish.facts.beyond_mandate,
+        "authority-vouched": CONTRACTS[operation].effect == "irreversible" and wish.facts.authority_integrity < 1,
     }
     matching = {name for name, applies in holds.items() if applies}
     hard, soft = matching & HARD, matching & SOFT
     if not matching:
         return "deny", "no_rule", ()
-    if hard:
+    if hard or matching == soft:
         return "deny", "forbidden", tuple(sorted(hard | soft))
     if soft and not approved:
         return "review", "needs_review", tuple(sorted(soft))
@@ -182,6 +186,33 @@ def grid() -> list[tuple[str, str, str, str, Decision, tuple[str, str, tuple[str
 
 
 GRID = grid()
+LABELS = [
+    {
+        "integrity": seen,
+        "authority_integrity": authority,
+        "untrusted": untrusted,
+        "readers_permit": readers,
+        "beyond_mandate": beyond,
+    }
+    for seen in range(4)
+    for authority in range(4)
+    for untrusted in ((), ("path",), ("content", "url"))
+    for readers in (True, False)
+    for beyond in (False, True)
+]
+"""Everything that a call's provenance can make of it."""
+
+
+@pytest.mark.parametrize("operation", sorted(CONTRACTS))
+def test_starter_decides_under_every_label_as_the_second_opinion_does(operation: str):
+    for target in targets(operation)[:3:2]:
+        plain = call(operation, arguments(operation, target))
+        for labels in LABELS:
+            wish = plain._replace(facts=msgspec.structs.replace(plain.facts, **labels))
+            for which in ("none", "for this call", "by an agent"):
+                decision = decide(ENGINE, wish, approval(wish, which))
+                expected = second_opinion(operation, wish, approved=which == "for this call")
+                assert (decision.verdict.value, decision.code, decision.rules) == expected, (target, labels, which)
 
 
 def test_starter_decides_the_whole_grid_as_the_second_opinion_does():

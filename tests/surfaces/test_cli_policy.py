@@ -219,3 +219,26 @@ def test_activate_shows_what_loosens_and_refuses_it_when_only_tighter_may_be(hom
     extra.write_text('@id("hush") forbid (principal, action, resource == Operation::"jsonrpc.call");\n')
     assert "Nothing looser was found" in cli("policy", "compare").out
     assert cli("policy", "activate", "--tighter").code == 0
+
+
+def test_matrix_is_written_checked_and_noted_when_it_is_stale(home: Path, extra: Path, cli: Cli) -> None:
+    assert cli("policy", "matrix", "--check").code == 1
+    assert not (home / "policy" / "MATRIX.md").exists()
+    assert cli("policy", "matrix", "--json").document["written"] is True
+    page = (home / "policy" / "MATRIX.md").read_text()
+    assert "review `files-delete-reviewed`" in page
+    assert cli("policy", "matrix", "--check").code == 0
+    assert cli("policy", "activate").err == ""
+    extra.write_text('@id("quiet")\nforbid (principal, action, resource == Operation::"files.list");\n')
+    ran = cli("policy", "matrix", "--check")
+    assert ran.code == 1
+    assert "deny `quiet`" in ran.out
+    assert (home / "policy" / "MATRIX.md").read_text() == page
+    assert "run `assent policy matrix`" in cli("policy", "activate").err
+    assert cli("policy", "matrix").code == cli("policy", "matrix", "--check").code == 0
+
+
+def test_matrix_needs_a_policy_that_can_be_used(home: Path, extra: Path, cli: Cli) -> None:
+    extra.write_text(BROKEN)
+    ran = cli("policy", "matrix", "--json")
+    assert (ran.code, ran.document["error"]["code"]) == (2, "policy_invalid")

@@ -67,6 +67,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "policy check": (),
     "policy test": (),
     "policy simulate": ("files.list",),
+    "policy matrix": (),
     "policy backtest": (),
     "policy coverage": (),
     "policy compare": (),
@@ -83,7 +84,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 }
 FREE = {"operations", "node join"}
 CONNECTING = {name for name in WORDS if name.startswith("connect ")}
-TEXTUAL = {"policy check", "policy test", "policy simulate", *CONNECTING}
+TEXTUAL = {"policy check", "policy test", "policy simulate", "policy matrix", *CONNECTING}
 SETTLED = [name for name in WORDS if name not in FREE]
 STORED = [name for name in SETTLED if name not in TEXTUAL]
 

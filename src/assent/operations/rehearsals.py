@@ -15,6 +15,7 @@ from assent.policy.cases import CaseResult, read_suite, run
 from assent.policy.engine import Engine
 from assent.policy.explain import Explanation
 from assent.policy.mandates import read_mandate
+from assent.policy.matrix import Row, as_markdown, matrix
 from assent.policy.principals import KnownPrincipal
 from assent.policy.suppositions import Posing, Supposition
 from assent.primitives.labels import Integrity, Label
@@ -79,6 +80,15 @@ class Rehearsals:
         )
         people = [known.name for known in self._principals if known.name.startswith("person:")]
         return Posing(self._engine(text, self._principals), self._operations, self._place, people).explain(one)
+
+    def matrix(self, text: str) -> tuple[tuple[Row, ...], str]:
+        """What a policy text decides, as a table, and as a page.
+
+        Raises:
+            Malformed: `policy_invalid`.
+        """
+        rows = matrix(self._engine(text, self._principals))
+        return rows, as_markdown(rows)
 
     def _engine(self, text: str, principals: Iterable[KnownPrincipal]) -> Engine:
         return Engine(bundle=Bundle(text=text), contracts=self._contracts, principals=principals)

@@ -67,7 +67,7 @@ def compare(before: Engine, after: Engine, *, points_each: int = POINTS_EACH) ->
     found: dict[tuple[str, ...], Looser] = {}
     for call in _calls(before, after, points_each):
         points += 1
-        old, new = _decided(before, call), _decided(after, call)
+        old, new = decided(before, call), decided(after, call)
         how = loosened(old, new)
         looser += bool(how)
         tighter += not how and bool(loosened(new, old))
@@ -180,7 +180,8 @@ def _askers(together: Rule, rules: Iterable[Rule], world: World) -> Iterator[tup
         yield from ((name, chain) for chain in chains_for(together) if not chain_fault(name, chain))
 
 
-def _decided(engine: Engine, call: Call) -> Decision:
+def decided(engine: Engine, call: Call) -> Decision:
+    """What an engine decides about a hypothetical call."""
     intent = Intent(
         tenant=_TENANT,
         operation=call.operation,

@@ -110,6 +110,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("policy check", f"{_HERE}.policies:check", "check the policy files"),
         Command("policy test", f"{_HERE}.policies:run_tests", "run the policy tests"),
         Command("policy simulate", f"{_HERE}.simulating:simulate", "decide one call as if it were made"),
+        Command("policy matrix", f"{_HERE}.matrices:matrix", "write down what the policy files decide, as a table"),
         Command("policy backtest", f"{_HERE}.replays:backtest", "decide recorded calls again by the policy files"),
         Command(
             "policy coverage", f"{_HERE}.replays:coverage", "say which rules recorded calls met, and which none did"

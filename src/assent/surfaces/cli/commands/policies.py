@@ -9,6 +9,7 @@ import msgspec
 from cyclopts import Parameter
 
 from assent.primitives.errors import Malformed, NotFound, Refused
+from assent.surfaces.cli.commands.matrices import NAME, is_stale
 from assent.surfaces.cli.exits import Exit
 from assent.surfaces.cli.options import Common
 from assent.surfaces.cli.paper import Paper, Span, Tone
@@ -98,6 +99,8 @@ async def activate(
                 hint="`assent policy compare` shows more",
             )  # fmt: skip
         done = await house.policies.activate(place.tenant, text.text, by=place.person)
+    if is_stale(desk):
+        desk.note(f"`{place.policy.name}/{NAME}` is not what the policy files decide; run `assent policy matrix`")
 
     def tell(paper: Paper) -> None:
         what = "is in force" if done.changed else "was in force already"
