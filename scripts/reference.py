@@ -69,6 +69,8 @@ SHARED_FIELDS: dict[str, tuple[str, ...]] = {
     "halt.lifted": (*_NOTED, "payload"),
     "stand_in.named": (*_NOTED, "payload"),
     "stand_in.ended": (*_NOTED, "payload"),
+    "token.made": (*_NOTED, "payload"),
+    "token.revoked": (*_NOTED, "payload"),
     "waiver.made": (*_NOTED, "payload"),
     "waiver.signed": (*_NOTED, "payload"),
     "waiver.used": _NOTED,

@@ -29,6 +29,7 @@ from assent.ledger.effects import Move
 from assent.ledger.halts import HALTED, LIFTED, halt_note
 from assent.ledger.journals import Journal, Note
 from assent.ledger.ports import LedgerStore
+from assent.operations.identity.tokens import Tokens
 from assent.operations.runs import entries
 from assent.operations.runs.states import RunMove
 from assent.operations.standing_in import StandIns
@@ -165,6 +166,9 @@ async def _stand_in_and_waive(store: LedgerStore, clock: SetClock) -> None:
     stand_ins, waivers, until_ms = StandIns(**parts), Waivers(**parts), clock.now_ms() + 60_000
     await stand_ins.name(ACME, of="person:ann", by="person:bob", until_ms=until_ms, reason="x")
     await stand_ins.end(ACME, of="person:ann", reason="x")
+    tokens = Tokens(**parts)
+    token = (await tokens.make(ACME, by="person:ann", principal="person:ann", label="x", until_ms=until_ms)).token
+    await tokens.revoke(ACME, token.id, by="person:ann", reason="x")
     made = await waivers.make(
         ACME, principal="agent:writer", calls="files.*", until_ms=until_ms, by="person:ann", reason="x"
     )
@@ -210,7 +214,7 @@ async def _keep_journals(store: LedgerStore) -> None:
     await write(halt_note(halt, "everything", state=LIFTED, by="person:ann", reason="x", salt=salt))
 
 
-KINDS = ("run.", "session.", "request.", "halt.", "stand_in.", "waiver.")
+KINDS = ("token.", "run.", "session.", "request.", "halt.", "stand_in.", "waiver.")
 
 
 def _drafts(path: Path) -> set[str]:

@@ -56,6 +56,10 @@ from assent.operations.functions import offered
 from assent.operations.gate import Gate
 from assent.operations.guests import Guests
 from assent.operations.halts import Halts
+from assent.operations.identity.certificates import Workload
+from assent.operations.identity.providers import Provider
+from assent.operations.identity.signing_in import SigningIn
+from assent.operations.identity.tokens import Tokens
 from assent.operations.policies import Policies
 from assent.operations.recovery import Recovery
 from assent.operations.reviews import Reviews
@@ -101,6 +105,8 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     agents: tuple[AgentDefinition, ...] = ()
     skills: SkillSettings = SkillSettings()
     limits: tuple[Limit, ...] = ()
+    providers: tuple[Provider, ...] = ()
+    workloads: tuple[Workload, ...] = ()
 
     @property
     def offered(self) -> tuple[Operation, ...]:
@@ -123,6 +129,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     gate: Gate
     reviews: Reviews
     briefings: Briefings
+    signing_in: SigningIn
     recovery: Recovery
     policies: Policies
     backtests: BackTests
@@ -260,6 +267,7 @@ def _wire(
         gate=gate,
         reviews=Reviews(store=store, gate=gate, policies=policies, fence=fence, clock=clock, entropy=entropy),
         briefings=Briefings(store=store, gate=gate, timelines=timelines),
+        signing_in=_signing_in(blueprint, store=store, fence=fence, clock=clock, entropy=entropy),
         recovery=recovery,
         sessions=sessions,
         runs=runs,
@@ -281,6 +289,17 @@ def _wire(
         operations=operations,
         anchors=anchors,
         place=place,
+    )
+
+
+def _signing_in(
+    blueprint: Blueprint, *, store: SqliteLedger, fence: Fence, clock: Clock, entropy: Entropy
+) -> SigningIn:
+    return SigningIn(
+        tokens=Tokens(store=store, fence=fence, clock=clock, entropy=entropy),
+        providers=blueprint.providers,
+        workloads=blueprint.workloads,
+        clock=clock,
     )
 
 

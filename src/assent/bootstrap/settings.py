@@ -29,12 +29,15 @@ import msgspec
 
 from assent.bootstrap.settings_agents import AGENT_KEYS, MODEL_KEYS, ModelSettings, read_agents, read_models
 from assent.bootstrap.settings_budgets import BUDGET_KEYS, read_budgets
+from assent.bootstrap.settings_identity import IDENTITY_KEYS, WORKLOAD_KEYS, read_identity, read_workloads
 from assent.bootstrap.settings_search import SEARCH_KEYS, SearchSettings, check_tools, read_search
 from assent.bootstrap.settings_skills import SKILL_KEYS, SkillSettings, read_skills
 from assent.bootstrap.settings_targets import ALL_KEYS, HUB_KEYS, HubSettings, TargetSettings, read_hub, read_targets
 from assent.bootstrap.settings_text import Document, near, quoted, read_document
 from assent.bootstrap.settings_web import WEB_KEYS, WebSettings, read_web
 from assent.ledger.budget_limits import Limit
+from assent.operations.identity.certificates import Workload
+from assent.operations.identity.providers import Provider
 from assent.policy.principals import KnownPrincipal, check_principal
 from assent.primitives.errors import Malformed, Refused
 from assent.primitives.ids import TenantId, tenant
@@ -67,6 +70,8 @@ KNOWN_KEYS: dict[str, tuple[str, ...]] = {
     "search": SEARCH_KEYS,
     "web": WEB_KEYS,
     "budgets": BUDGET_KEYS,
+    "identity": IDENTITY_KEYS,
+    "workloads": WORKLOAD_KEYS,
     "defaults": ("as", "chat"),
 }
 
@@ -97,6 +102,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     budgets: tuple[Limit, ...] = ()
     models: tuple[ModelSettings, ...] = ()
     agents: tuple[AgentDefinition, ...] = ()
+    providers: tuple[Provider, ...] = ()
+    workloads: tuple[Workload, ...] = ()
 
     def asking(self, name: str) -> tuple[str, tuple[str, ...]]:
         """The principal that asks as `name` (empty: the default), and the chain it acts for.
@@ -221,6 +228,8 @@ def blueprint(settings: Settings) -> Blueprint:
         limits=settings.budgets,
         operations=offering(settings.models, ConnectorFolder(settings.connectors), search=settings.search),
         agents=settings.agents,
+        providers=settings.providers,
+        workloads=settings.workloads,
         skills=settings.skills,
     )
 
@@ -252,6 +261,8 @@ def _judge(document: Document, file: Path, login: str) -> Settings:
         budgets=read_budgets(document, declared={one.name for one in principals}),
         models=models,
         agents=agents,
+        providers=read_identity(document, home=file.parent, workspace=folders["workspace"]),
+        workloads=read_workloads(document),
         **folders,
     )
 

@@ -16,7 +16,7 @@ from assent.ledger.entries import Draft, draft
 from assent.primitives.digests import Digest, digest
 from assent.primitives.ids import TenantId
 
-JournalKind: TypeAlias = Literal["run", "session", "request", "halt", "stand_in", "waiver"]
+JournalKind: TypeAlias = Literal["run", "session", "request", "halt", "stand_in", "waiver", "token"]
 ID_BYTES_MAX = 400
 KEY_BYTES_MAX = 200
 CONTENT_BYTES_MAX = 16 * 1_048_576

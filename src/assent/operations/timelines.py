@@ -25,7 +25,7 @@ PAGE_MAX = 1_000
 NAMES_MAX = 20
 GIVES_A_REASON = frozenset({
     "review.answered", "effect.judged", "halt.begun", "halt.lifted", "stand_in.named", "stand_in.ended",
-    "waiver.signed", "waiver.revoked",
+    "waiver.signed", "waiver.revoked", "token.made", "token.revoked",
 })  # fmt: skip
 """Entries whose payload is what somebody said, as it was said."""
 

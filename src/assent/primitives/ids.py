@@ -56,6 +56,10 @@ class IdSource:
         """The id of a new waiver."""
         return self._new("wvr")
 
+    def token(self) -> str:
+        """The id of a new token."""
+        return self._new("tok")
+
     def run(self) -> RunId:
         """A new run id."""
         return RunId(self._new("run"))

@@ -69,6 +69,12 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("waivers revoke", f"{_HERE}.waiving:revoke_waiver", "let a waiver lift nothing any more"),
         Command("dismiss", f"{_HERE}.budgets:dismiss", "say that you have seen what a budget stopped"),
     ),
+    "Identity": (
+        Command("whoami", f"{_HERE}.identities:whoami", "say who you are here, and by what that is shown"),
+        Command("tokens create", f"{_HERE}.identities:create_token", "make a token for a program"),
+        Command("tokens list", f"{_HERE}.identities:list_tokens", "list the tokens: whom they show, for what"),
+        Command("tokens revoke", f"{_HERE}.identities:revoke_token", "let a token show nobody any more"),
+    ),
     "Stop": (
         Command("halt", f"{_HERE}.halting:halt", "stop an agent, a connector or everything at once"),
         Command("lift", f"{_HERE}.halting:lift", "let go on what was halted"),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from assent.bootstrap.environment import environment
 from assent.bootstrap.system import SystemClock
-from assent.primitives.errors import AssentError, Malformed, Unavailable
+from assent.primitives.errors import AssentError, Malformed, Refused, Unavailable
 from assent.surfaces.cli.exits import Exit, of_error
 from assent.surfaces.cli.paper import Paper
 from assent.surfaces.cli.ports import Founding, House, PolicyText, Said
@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from assent.ledger.contracts import OperationContract
     from assent.operations.connecting import Connecting
     from assent.operations.health import Finding
+    from assent.operations.identity.callers import Caller
     from assent.operations.rehearsals import Rehearsals
     from assent.operations.verification import Verification
     from assent.surfaces.cli.options import Common
 
 DEBUG_VARIABLE = "ASSENT_DEBUG"
+TOKEN_VARIABLE = "ASSENT_TOKEN"  # noqa: S105 (a name)
 PAUSE_S = 0.2
 
 
@@ -115,12 +117,27 @@ class Counter:
         file = find_settings(Path.cwd(), folder=self._folder, environment=environment())
         return read_settings(file, login=os_login())
 
+    async def caller(self, house: House) -> Caller:
+        """Who works here: whom the token in the environment shows, or the user of the system."""
+        from assent.operations.identity.callers import Caller
+
+        token, place = environment().get(TOKEN_VARIABLE, ""), self.place
+        if token:
+            return await house.signing_in.by_token(place.tenant, token)
+        return Caller(tenant=place.tenant, principal=place.person, shown_by="the user of the system", may_answer=True)
+
     @asynccontextmanager
-    async def open(self, *, drift: bool = True) -> AsyncIterator[House]:
-        """Open the node, and note what its owner should know."""
+    async def open(self, *, drift: bool = True, credential: bool = False) -> AsyncIterator[House]:
+        """Open the node, and note what its owner should know. What does not look at a `credential` does nothing when
+        there is one: it would act as somebody else."""
         from assent.bootstrap.node import open_node
         from assent.bootstrap.settings import blueprint
 
+        if environment().get(TOKEN_VARIABLE) and not credential:
+            raise Refused(
+                "credential_unused", f"this command acts as the user of the system, and `{TOKEN_VARIABLE}` is set",
+                hint=f"unset {TOKEN_VARIABLE}; `do`, `approve`, `deny`, `inbox` and `whoami` look at it",
+            )  # fmt: skip
         self._note_broken()
         async with open_node(blueprint(self.place), clock=self._clock) as node:
             await self._note_unknown(node)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from assent.operations.guests import Guests
     from assent.operations.halts import Halts
     from assent.operations.health import Finding
+    from assent.operations.identity.callers import Caller
+    from assent.operations.identity.signing_in import SigningIn
     from assent.operations.policies import Policies
     from assent.operations.recovery import Recovery
     from assent.operations.rehearsals import Rehearsals
@@ -166,6 +168,11 @@ class House(Protocol):
         ...
 
     @property
+    def signing_in(self) -> SigningIn:
+        """Who somebody is."""
+        ...
+
+    @property
     def halts(self) -> Halts:
         """Stops."""
         ...
@@ -222,7 +229,11 @@ class Desk(Protocol):
         """The settings. Raises: Malformed: there are none, or they have mistakes."""
         ...
 
-    def open(self, *, drift: bool = True) -> AbstractAsyncContextManager[House]:
+    async def caller(self, house: House) -> Caller:
+        """Who works here: whom the token in the environment shows, or the user of the system."""
+        ...
+
+    def open(self, *, drift: bool = True, credential: bool = False) -> AbstractAsyncContextManager[House]:
         """Open the node, and note what its owner should know; with `drift`, that the policy files are not in force.
 
         Raises: Unavailable: its database or key cannot be used."""

@@ -36,7 +36,8 @@ async def inbox(
     """
     desk.use(common)
     tenant = desk.place.tenant
-    async with desk.open() as house:
+    async with desk.open(credential=True) as house:
+        await desk.caller(house)
         await house.reviews.expire(tenant)
         found = await house.timelines.inbox(tenant)
     return Said(document=msgspec.to_builtins(found), tell=lambda paper: tell_inbox(paper, found))
@@ -70,9 +71,10 @@ async def approve(
     desk.use(common)
     if not ids:
         raise Malformed("usage", "there is no id", hint="`assent inbox` shows them")
-    async with desk.open() as house:
+    async with desk.open(credential=True) as house:
+        me = (await desk.caller(house)).answering()
         picked = await _picked(house, desk, ids, alike=alike)
-        said = [await _approve(house, desk, review_id, reason=reason, run=run) for review_id in picked]
+        said = [await _approve(house, desk, review_id, by=me, reason=reason, run=run) for review_id in picked]
     return said[0] if len(said) == 1 else _joined(said)
 
 
@@ -151,9 +153,10 @@ async def deny(
     """
     desk.use(common)
     place = desk.place
-    async with desk.open() as house:
+    async with desk.open(credential=True) as house:
+        me = (await desk.caller(house)).answering()
         review_id = await pick_review(house.timelines, place.tenant, id_)
-        review = await house.reviews.deny(place.tenant, review_id, by=place.person, reason=reason)
+        review = await house.reviews.deny(place.tenant, review_id, by=me, reason=reason)
         about = await house.timelines.explain(place.tenant, review.effect)
 
     def tell(paper: Paper) -> None:
@@ -175,11 +178,11 @@ async def _picked(house: House, desk: Desk, ids: Sequence[str], *, alike: bool) 
     return list(dict.fromkeys(picked))
 
 
-async def _approve(house: House, desk: Desk, review_id: ReviewId, *, reason: str, run: bool) -> Said:
+async def _approve(house: House, desk: Desk, review_id: ReviewId, *, by: str, reason: str, run: bool) -> Said:
     place = desk.place
     review = await house.timelines.review(place.tenant, review_id)
     if review.state is not ReviewState.APPROVED:
-        review = await house.reviews.approve(place.tenant, review_id, by=place.person, reason=reason)
+        review = await house.reviews.approve(place.tenant, review_id, by=by, reason=reason)
     answer = None
     if run and review.state is ReviewState.APPROVED and not review.after:
         answer = await _release(house, desk, review.effect)

@@ -12,8 +12,9 @@ from cyclopts import Parameter
 
 from assent.ledger.contracts import Argument, EffectClass, Idempotency, OperationContract
 from assent.ledger.effects import EffectState
+from assent.operations.identity.callers import Caller
 from assent.operations.wishes import TYPED, Answer, Wish
-from assent.primitives.errors import Conflict, Malformed, NotFound
+from assent.primitives.errors import Conflict, Malformed, NotFound, Refused
 from assent.surfaces.cli.arguments import ARGUMENTS_BYTES_MAX, Call, folder_of, option, read_call, unknown_operation
 from assent.surfaces.cli.exits import OF_STATE
 from assent.surfaces.cli.options import Common
@@ -74,8 +75,8 @@ async def do(*tokens: str, desk: Annotated[Desk, Parameter(parse=False)]) -> Sai
         return help_for(call.operation, desk.contracts())
     if call.raw and call.json:
         raise Malformed("usage", "`--raw` and `--json` are both given", hint="choose one form of output")
-    wish = wish_of(call, desk)
-    async with desk.open() as house:
+    async with desk.open(credential=True) as house:
+        wish = _wish_by(await desk.caller(house), call, desk)
         answer = await house.gate.perform(wish, on_event=desk.live)
         if call.wait and answer.effect.state in (EffectState.IN_REVIEW, EffectState.GRANTED):
             answer = await _waited(answer, call, house, desk)
@@ -111,6 +112,19 @@ async def operations(
         document={"operations": [msgspec.to_builtins(contract) for contract in contracts.values()]},
         tell=lambda paper: _tell_operations(paper, contracts),
     )
+
+
+def _wish_by(caller: Caller, call: Call, desk: Desk) -> Wish:
+    """The call as a wish of whoever showed a credential, or of whoever works at the desk."""
+    if caller.principal == desk.place.person and not caller.scope:
+        return wish_of(call, desk)
+    if call.principal not in ("", caller.principal):
+        raise Refused(
+            "asking_as_another", f"this credential shows `{caller.principal}`, and not `{call.principal[:80]}`",
+            hint="leave --as out",
+        )  # fmt: skip
+    asked = caller.wish(call.operation, call.arguments, run=call.run, key=call.key)
+    return msgspec.structs.replace(asked, emergency=call.emergency)
 
 
 def wish_of(call: Call, desk: Desk) -> Wish:
