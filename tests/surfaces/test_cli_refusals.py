@@ -82,6 +82,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "policy backtest": (),
     "policy coverage": (),
     "policy compare": (),
+    "policy sign": ("ann.key",),
     "policy activate": (),
     "policy show": (),
     "connect openapi": ("pets.json", "--name", "pets", "--yes"),
@@ -95,7 +96,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 }
 FREE = {"operations", "node join"}
 CONNECTING = {name for name in WORDS if name.startswith("connect ")}
-TEXTUAL = {"policy check", "policy test", "policy simulate", "policy matrix", *CONNECTING}
+TEXTUAL = {"policy check", "policy test", "policy simulate", "policy matrix", "policy sign", *CONNECTING}
 SETTLED = [name for name in WORDS if name not in FREE]
 STORED = [name for name in SETTLED if name not in TEXTUAL]
 

@@ -123,6 +123,12 @@ async def _policy(node: Node, settings: Settings) -> Finding:
             name="policy", grade=Grade.FAIL, says="no policy is active, so everything is denied",
             fix="run `assent policy activate`",
         )  # fmt: skip
+    lacking = await node.policies.lacking(settings.tenant)
+    if lacking:
+        return Finding(
+            name="policy", grade=Grade.FAIL, says=f"the policy in force decides nothing: {lacking}",
+            fix="run `assent policy sign`, then `assent policy activate`",
+        )  # fmt: skip
     try:
         written = read_policy(settings.policy).revision
     except Malformed as malformed:

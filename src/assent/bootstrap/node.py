@@ -43,6 +43,7 @@ from assent.ledger.commands import OpenLog, ReleaseLease, RenewLease, TakeLease
 from assent.ledger.connectors import catalogue
 from assent.ledger.dispatch import Dispatcher
 from assent.ledger.operations import Operation, Place
+from assent.ledger.policy_signatures import Signers
 from assent.memory.adapters.notes import DeclaredNotes
 from assent.operations.agents import Agents
 from assent.operations.asking import Asking
@@ -91,7 +92,7 @@ DATABASE_NAME = "assent.db"
 class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     """What a node is made of: where its data and workspace are, which tenants it serves, who is known, which marked
     functions of the host program it offers, which targets beyond this machine are declared, and which limits hold for
-    each tenant."""
+    each tenant, and whose signatures put a policy in force."""
 
     data: Path
     workspace: Path
@@ -107,6 +108,7 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     limits: tuple[Limit, ...] = ()
     providers: tuple[Provider, ...] = ()
     workloads: tuple[Workload, ...] = ()
+    signers: Signers = Signers()
 
     @property
     def offered(self) -> tuple[Operation, ...]:
@@ -243,7 +245,7 @@ def _wire(
     verifier: SqliteVerifier,
     registry: Registry,
 ) -> Node:
-    policies = _policies(store, operations, blueprint.known)
+    policies = _policies(store, operations, blueprint.known, blueprint.signers)
     place, agents = Place(workspace=str(blueprint.workspace)), {one.name: one for one in blueprint.agents}
     dispatcher = Dispatcher(store=store, executor=executor, clock=clock, entropy=entropy, redactor=redactor)
     gate = Gate(
@@ -331,13 +333,17 @@ def _targets(
 
 
 def _policies(
-    store: SqliteLedger, operations: Mapping[str, Operation], principals: tuple[KnownPrincipal, ...]
+    store: SqliteLedger,
+    operations: Mapping[str, Operation],
+    principals: tuple[KnownPrincipal, ...],
+    signers: Signers,
 ) -> Policies:
     contracts = {name: operation.contract for name, operation in operations.items()}
     return Policies(
         store=store,
         build=lambda text: Engine(bundle=Bundle(text=text), contracts=contracts, principals=principals),
         check=lambda text: check(text, contracts=contracts, principals=principals),
+        signers=signers,
     )
 
 

@@ -18,6 +18,7 @@ from assent.bootstrap.founding import found
 from assent.bootstrap.models import KNOWN
 from assent.bootstrap.node import Node, open_node
 from assent.bootstrap.policy_folder import read_policy
+from assent.bootstrap.policy_signing import read_signatures
 from assent.bootstrap.settings import Settings, blueprint, find_settings, os_login, read_settings
 from assent.bootstrap.settings_agents import ModelSettings
 from assent.operations.functions import offered
@@ -69,7 +70,9 @@ async def open_personal(
     plan = msgspec.structs.replace(plan, agents=tuple(mine.values()), functions=tuple(functions))
     async with open_node(plan) as node:
         if await node.policies.active_revision(settings.tenant) is None:
-            await node.policies.activate(settings.tenant, read_policy(settings.policy).text, by=settings.person)
+            written = read_policy(settings.policy)
+            signatures = read_signatures(settings.policy, written.revision)
+            await node.policies.activate(settings.tenant, written.text, by=settings.person, signatures=signatures)
         yield Personal(node=node, settings=settings, agent=agent)
 
 

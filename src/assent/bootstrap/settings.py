@@ -11,6 +11,7 @@
     [search]    how the web and files are searched
     [web]       how hosts are reached: proxy, authorities, client certificate
     [[budgets]] how much may be used, by whom, in which time
+    [policy]    whose signatures put a policy in force
     [defaults]  as whom `assent do` asks
 
 What an agent may write and what binds it must lie apart: the workspace holds neither the policy, nor the connectors,
@@ -30,12 +31,14 @@ import msgspec
 from assent.bootstrap.settings_agents import AGENT_KEYS, MODEL_KEYS, ModelSettings, read_agents, read_models
 from assent.bootstrap.settings_budgets import BUDGET_KEYS, read_budgets
 from assent.bootstrap.settings_identity import IDENTITY_KEYS, WORKLOAD_KEYS, read_identity, read_workloads
+from assent.bootstrap.settings_policy import POLICY_KEYS, read_signers
 from assent.bootstrap.settings_search import SEARCH_KEYS, SearchSettings, check_tools, read_search
 from assent.bootstrap.settings_skills import SKILL_KEYS, SkillSettings, read_skills
 from assent.bootstrap.settings_targets import ALL_KEYS, HUB_KEYS, HubSettings, TargetSettings, read_hub, read_targets
 from assent.bootstrap.settings_text import Document, near, quoted, read_document
 from assent.bootstrap.settings_web import WEB_KEYS, WebSettings, read_web
 from assent.ledger.budget_limits import Limit
+from assent.ledger.policy_signatures import Signers
 from assent.operations.identity.certificates import Workload
 from assent.operations.identity.providers import Provider
 from assent.policy.principals import KnownPrincipal, check_principal
@@ -72,6 +75,7 @@ KNOWN_KEYS: dict[str, tuple[str, ...]] = {
     "budgets": BUDGET_KEYS,
     "identity": IDENTITY_KEYS,
     "workloads": WORKLOAD_KEYS,
+    "policy": POLICY_KEYS,
     "defaults": ("as", "chat"),
 }
 
@@ -104,6 +108,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     agents: tuple[AgentDefinition, ...] = ()
     providers: tuple[Provider, ...] = ()
     workloads: tuple[Workload, ...] = ()
+    signers: Signers = Signers()
 
     def asking(self, name: str) -> tuple[str, tuple[str, ...]]:
         """The principal that asks as `name` (empty: the default), and the chain it acts for.
@@ -231,6 +236,7 @@ def blueprint(settings: Settings) -> Blueprint:
         providers=settings.providers,
         workloads=settings.workloads,
         skills=settings.skills,
+        signers=settings.signers,
     )
 
 
@@ -263,6 +269,7 @@ def _judge(document: Document, file: Path, login: str) -> Settings:
         agents=agents,
         providers=read_identity(document, home=file.parent, workspace=folders["workspace"]),
         workloads=read_workloads(document),
+        signers=read_signers(document),
         **folders,
     )
 

@@ -161,12 +161,13 @@ class WriteNotes(Command, frozen=True, kw_only=True, gc=False):
 
 
 class ActivatePolicy(Command, frozen=True, kw_only=True, gc=False):
-    """Make a policy revision the active one. Result: its number."""
+    """Make a policy revision the active one. `signatures` are lines of `policy_signatures`. Result: its number."""
 
     revision: Digest
     text: str
     by: str
     expected: str
+    signatures: tuple[str, ...] = ()
 
 
 class TakeLease(Command, frozen=True, kw_only=True, gc=False):

@@ -76,8 +76,9 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Decision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`code` is a stable word (`allowed`, `needs_review`, `forbidden`, `no_rule`, `unknown_operation`,
     `unknown_principal`, `principal_invalid`, `contract_changed`, `arguments_invalid`, `policy_error`,
-    `policy_missing`, `target_unavailable`, `budget_exhausted`); `rules` are the ids of the rules that decided; `reason`
-    is one sentence for people. `obligations` are set for allow and review, `review` for review."""
+    `policy_missing`, `policy_unsigned`, `target_unavailable`, `budget_exhausted`); `rules` are the ids
+    of the rules that decided; `reason` is one sentence for people. `obligations` are set for allow and
+    review, `review` for review."""
 
     verdict: Verdict
     code: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from assent.ledger.budgets import Budget
 from assent.ledger.commands import Command
@@ -20,6 +20,15 @@ class Record(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An entry with the payload it commits to (None: it has none, or it was erased)."""
 
     payload: bytes | None
+
+
+class ActivePolicy(NamedTuple):
+    """The policy in force; `number` counts activations, `signatures` are lines of `policy_signatures`."""
+
+    revision: Digest
+    number: int
+    text: str
+    signatures: tuple[str, ...] = ()
 
 
 class LedgerStore(Protocol):
@@ -131,8 +140,8 @@ class LedgerStore(Protocol):
         """Number and text of a revision that is or was active; the last number, if it was activated more than once."""
         ...
 
-    async def active_policy(self, tenant: TenantId) -> tuple[Digest, int, str] | None:
-        """Revision, number and text of the active policy."""
+    async def active_policy(self, tenant: TenantId) -> ActivePolicy | None:
+        """The active policy."""
         ...
 
     async def leases(self) -> list[tuple[Lease, bool]]:

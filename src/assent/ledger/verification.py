@@ -14,9 +14,10 @@ import msgspec
 from assent.ledger.budget_folds import BudgetFold
 from assent.ledger.effects import EFFECT, EffectState, Move
 from assent.ledger.entries import Entry
+from assent.ledger.policy_signatures import holders
 from assent.ledger.reviews import ReviewMove, ReviewState
 from assent.primitives.digests import Digest, commitment, digest
-from assent.primitives.errors import InvariantBroken
+from assent.primitives.errors import InvariantBroken, Malformed, Refused
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +84,7 @@ class FoldedPolicy(msgspec.Struct, frozen=True, kw_only=True):
     text: Digest
     activated_by: str
     activated_at_ms: int
+    signatures: str
 
 
 class FoldedJournal(msgspec.Struct, kw_only=True):
@@ -128,10 +130,7 @@ class Fold:
             return "there is a salt, and the entry commits to no payload"
         self.erased += payload is None and "payload" in body
         if entry.type == "policy.activated":
-            self.policies[body["number"]] = FoldedPolicy(
-                revision=body["revision"], text=body["text"], activated_by=body["by"], activated_at_ms=entry.at
-            )
-            return ""
+            return self._activate(entry)
         if "journal" in body:
             return self._note(entry, payload)
         if "effect" not in body:
@@ -143,6 +142,22 @@ class Fold:
                 return "another effect has its idempotency key"
             self._accept(entry, payload)
         return self._move(entry, payload) or self.budgets.add(entry)
+
+    def _activate(self, entry: Entry) -> str:
+        body = entry.body
+        signatures = body.get("signatures", ())  # entries from before policies were signed have none
+        self.policies[body["number"]] = FoldedPolicy(
+            revision=body["revision"],
+            text=body["text"],
+            activated_by=body["by"],
+            activated_at_ms=entry.at,
+            signatures="\n".join(signatures),
+        )
+        try:
+            holders(body["revision"], signatures)
+        except (Malformed, Refused) as error:
+            return f"the policy revision is not signed as it says: {error.message}"
+        return ""
 
     def _note(self, entry: Entry, payload: bytes | None) -> str:
         body = entry.body

@@ -202,7 +202,7 @@ class Gate:
     async def _decide(self, asked: Asked, approval: Approval | None) -> Decision:
         engine = await self._policies.active(asked.intent.tenant)
         if engine is None:
-            return denied("policy_missing", "no policy is active; activate one with `assent policy activate`")
+            return await self._policies.refusal(asked.intent.tenant)
         if asked.fault:
             return denied("arguments_invalid", asked.fault, revision=engine.revision)
         return engine.decide(intent=asked.intent, intent_digest=asked.digest, facts=asked.facts, approval=approval)

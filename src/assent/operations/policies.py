@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from assent.ledger.commands import ActivatePolicy
-from assent.ledger.ports import LedgerStore
+from assent.ledger.decisions import Decision
+from assent.ledger.policy_signatures import Signers
+from assent.ledger.ports import ActivePolicy, LedgerStore
+from assent.operations.refusals import no_policy, unsigned
 from assent.policy.activation import Report
 from assent.policy.engine import Engine
 from assent.policy.text import pieces
 from assent.primitives.digests import Digest
-from assent.primitives.errors import Conflict, Malformed
+from assent.primitives.errors import Conflict, Malformed, Refused
 from assent.primitives.ids import TenantId
 
 Build = Callable[[str], Engine]
 Check = Callable[[str], Report]
+ANYBODY = Signers()
 
 
 class Activated(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,28 +41,42 @@ class RuleTexts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Policies:
-    """Engines of active revisions, built once each. `build` and `check` know the operations and principals."""
+    """Engines of active revisions, built once each. `build` and `check` know the operations and principals. Where there
+    are `signers`, a revision that they have not signed is neither activated nor decided by."""
 
-    def __init__(self, *, store: LedgerStore, build: Build, check: Check) -> None:
+    def __init__(self, *, store: LedgerStore, build: Build, check: Check, signers: Signers = ANYBODY) -> None:
         self._store = store
+        self._signers = signers
         self._build = build
         self._check = check
         self._engines: dict[TenantId, Engine] = {}
 
     async def active(self, tenant: TenantId) -> Engine | None:
-        """The engine of the tenant's active revision, or None when no revision is active."""
+        """The engine of the tenant's active revision; None when no revision is active, or it lacks signatures."""
         engine = self._engines.get(tenant)
         if engine is None:
             row = await self._store.active_policy(tenant)
-            if row is None:
+            if row is None or self._signers.lacking(row.revision, row.signatures):
                 return None
-            engine = self._engines[tenant] = self._build(row[2])
+            engine = self._engines[tenant] = self._build(row.text)
         return engine
+
+    async def lacking(self, tenant: TenantId) -> str:
+        """What signatures the active revision lacks, as a sentence; empty when none."""
+        row = await self._store.active_policy(tenant)
+        return self._signers.lacking(row.revision, row.signatures) if row else ""
+
+    async def refusal(self, tenant: TenantId) -> Decision:
+        """What every call gets where there is no engine."""
+        row = await self._store.active_policy(tenant)
+        if row is None:
+            return no_policy()
+        return unsigned(self._signers.lacking(row.revision, row.signatures), revision=row.revision)
 
     async def active_revision(self, tenant: TenantId) -> tuple[Digest, int] | None:
         """Revision and number of what is active, without reading its rules."""
         row = await self._store.active_policy(tenant)
-        return (row[0], row[1]) if row else None
+        return (row.revision, row.number) if row else None
 
     async def told(self, tenant: TenantId, revision: str) -> RuleTexts | None:
         """A revision that is or was active, as it was written."""
@@ -77,10 +95,11 @@ class Policies:
         """Everything that is wrong or doubtful about a policy text."""
         return self._check(text)
 
-    async def activate(self, tenant: TenantId, text: str, *, by: str) -> Activated:
+    async def activate(self, tenant: TenantId, text: str, *, by: str, signatures: Sequence[str] = ()) -> Activated:
         """Make `text` the active policy, if it passes every check.
 
         Raises:
+            Refused: `policy_unsigned`: it is not signed by as many of the signers as it takes.
             Malformed: `policy_rejected`, naming each fault; the active revision stays.
             Conflict: `policy_moved`: somebody activated another revision meanwhile.
         """
@@ -89,21 +108,29 @@ class Policies:
             lines = "; ".join(str(fault) for fault in report.faults)
             raise Malformed("policy_rejected", f"the policy was not activated: {lines}", hint="mend it and try again")
         engine = self._build(text)
+        lacking = self._signers.lacking(engine.revision, signatures)
         row = await self._store.active_policy(tenant)
-        if row is not None and row[0] == engine.revision:
-            return Activated(revision=engine.revision, number=row[1], changed=False, report=report)
+        if row is not None and self._stands(row, engine):
+            return Activated(revision=engine.revision, number=row.number, changed=False, report=report)
+        if lacking:
+            raise Refused("policy_unsigned", f"nothing was activated: {lacking}", hint="run `assent policy sign`")
         activation = ActivatePolicy(
-            tenant=tenant, revision=engine.revision, text=text, by=by, expected=row[0] if row else ""
-        )
+            tenant=tenant, revision=engine.revision, text=text, by=by, expected=row.revision if row else "",
+            signatures=tuple(signatures),
+        )  # fmt: skip
         try:
             number = await self._store.apply(activation)
         except Conflict:
             row = await self._store.active_policy(tenant)
-            if row is None or row[0] != engine.revision:
+            if row is None or not self._stands(row, engine):
                 raise
-            return Activated(revision=engine.revision, number=row[1], changed=False, report=report)  # somebody else did
+            return Activated(revision=engine.revision, number=row.number, changed=False, report=report)  # another did
         self._engines[tenant] = engine
         return Activated(revision=engine.revision, number=number, changed=True, report=report)
+
+    def _stands(self, row: ActivePolicy, engine: Engine) -> bool:
+        """Whether a policy is in force already, signed as it must be."""
+        return row.revision == engine.revision and not self._signers.lacking(row.revision, row.signatures)
 
 
 def _rule_texts(text: str) -> dict[str, str]:

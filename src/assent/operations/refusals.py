@@ -14,6 +14,16 @@ def unsettled_policy() -> Conflict:
     return Conflict("policy_moved", "the policy keeps changing", hint="try again when it has settled")
 
 
+def no_policy() -> Decision:
+    """Nobody has put a policy in force."""
+    return denied("policy_missing", "no policy is active; activate one with `assent policy activate`")
+
+
+def unsigned(lacking: str, *, revision: str) -> Decision:
+    """The policy in force is not signed by those who must sign it."""
+    return denied("policy_unsigned", f"the policy in force decides nothing: {lacking}", revision=revision)
+
+
 def no_rung(rungs: tuple[Rung, ...]) -> str:
     """Why no target will do: each rung that was considered."""
     told = "; ".join(f"{rung.confinement} on `{rung.target}`: {rung.reason}" for rung in rungs)

@@ -18,7 +18,7 @@ NAMES_MAX = 50
 
 # Codes of refusals that say nothing of what policy made of the call: it had allowed it, or was not asked.
 ALLOWED_THEN = frozenset({"budget_exhausted", "halted", "target_unavailable"})
-NEVER_ASKED = frozenset({"arguments_invalid", "policy_missing"})
+NEVER_ASKED = frozenset({"arguments_invalid", "policy_missing", "policy_unsigned"})
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):

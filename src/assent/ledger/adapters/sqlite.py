@@ -43,7 +43,7 @@ from assent.ledger.commands import (
 from assent.ledger.effects import Effect, EffectState
 from assent.ledger.entries import draft, read_entry
 from assent.ledger.journals import Journal, JournalKind
-from assent.ledger.ports import Record
+from assent.ledger.ports import ActivePolicy, Record
 from assent.ledger.reviews import Review, ReviewState
 from assent.primitives.digests import Digest
 from assent.primitives.errors import InvariantBroken, Malformed, NotFound
@@ -220,13 +220,13 @@ class SqliteLedger:
         row = await self._database.read(lambda c: c.execute(sql, (tenant, revision)).fetchone())
         return (row[0], row[1]) if row else None
 
-    async def active_policy(self, tenant: TenantId) -> tuple[Digest, int, str] | None:
+    async def active_policy(self, tenant: TenantId) -> ActivePolicy | None:
         sql = (
-            "SELECT a.revision, a.number, r.text FROM policy_active a JOIN policy_revisions r"
+            "SELECT a.revision, a.number, r.text, r.signatures FROM policy_active a JOIN policy_revisions r"
             " ON r.tenant = a.tenant AND r.number = a.number WHERE a.tenant = ?"
         )
         row = await self._database.read(lambda c: c.execute(sql, (tenant,)).fetchone())
-        return (Digest(row[0]), row[1], row[2]) if row else None
+        return ActivePolicy(Digest(row[0]), row[1], row[2], tuple(row[3].splitlines())) if row else None
 
     async def leases(self) -> list[tuple[Lease, bool]]:
         found: list[tuple[Lease, bool]] = await self._database.read(read_leases)

@@ -178,9 +178,9 @@ def activate_policy(connection: sqlite3.Connection, book: LogBook, command: Acti
     number = (row[1] if row else 0) + 1
     now_ms = connection.execute("SELECT assent_now_ms()").fetchone()[0]
     connection.execute(
-        "INSERT INTO policy_revisions (tenant, revision, number, text, activated_by, activated_at_ms)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        (command.tenant, command.revision, number, command.text, command.by, now_ms),
+        "INSERT INTO policy_revisions (tenant, revision, number, text, activated_by, activated_at_ms, signatures)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (command.tenant, command.revision, number, command.text, command.by, now_ms, "\n".join(command.signatures)),
     )
     connection.execute(
         "INSERT INTO policy_active (tenant, revision, number) VALUES (?, ?, ?)"
@@ -191,7 +191,13 @@ def activate_policy(connection: sqlite3.Connection, book: LogBook, command: Acti
         command.tenant,
         draft(
             "policy.activated",
-            {"revision": command.revision, "number": number, "by": command.by, "text": digest(command.text.encode())},
+            {
+                "revision": command.revision,
+                "number": number,
+                "by": command.by,
+                "text": digest(command.text.encode()),
+                "signatures": list(command.signatures),
+            },
         ),
     )
     return number

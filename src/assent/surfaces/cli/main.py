@@ -213,6 +213,23 @@ class Counter:
 
         return read_policy(self.place.policy)
 
+    def policy_signatures(self) -> Sequence[str]:
+        """The signatures beside the policy files."""
+        from assent.bootstrap.policy_signing import read_signatures
+
+        return read_signatures(self.place.policy, self.policy_text().revision)
+
+    def sign_policy(self, key: Path, *, new: str) -> tuple[str, int]:
+        """Sign the policy files."""
+        from assent.bootstrap.policy_folder import read_policy
+        from assent.bootstrap.policy_signing import add_signature, make_signer, must_lie_apart, read_signer
+        from assent.bootstrap.system import SystemEntropy
+
+        must_lie_apart(key, self.place.workspace)
+        revision = read_policy(self.place.policy).revision
+        signer = make_signer(key, new, entropy=SystemEntropy()) if new else read_signer(key)
+        return signer.key.encode(), add_signature(self.place.policy, revision, signer)
+
     def policy_tests(self) -> Sequence[tuple[str, str]]:
         """The policy test files: names and texts."""
         from assent.bootstrap.policy_folder import read_tests

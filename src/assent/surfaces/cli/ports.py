@@ -275,6 +275,15 @@ class Desk(Protocol):
         """The policy files. Raises: Malformed: they cannot be read."""
         ...
 
+    def policy_signatures(self) -> Sequence[str]:
+        """The signatures beside the policy files, of these files. Raises: Malformed: they cannot be read."""
+        ...
+
+    def sign_policy(self, key: Path, *, new: str) -> tuple[str, int]:
+        """Sign the policy files with the key in a file, made now under the name `new` (empty: it is there). The public
+        key, and how many signatures the files have now. Raises: Malformed, Refused, Unavailable."""
+        ...
+
     def policy_tests(self) -> Sequence[tuple[str, str]]:
         """The policy test files: names and texts."""
         ...

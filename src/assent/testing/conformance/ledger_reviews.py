@@ -213,7 +213,7 @@ class LedgerReviewsSuite(OpensLedger):
             ]
             results = await results_of(desk.store, commands)
             assert [getattr(r, "code", r) for r in results] == [1, "policy_moved"]
-            assert await desk.store.active_policy(ACME) == (digest(b"one"), 1, "one")
+            assert await desk.store.active_policy(ACME) == (digest(b"one"), 1, "one", ())
             assert await desk.store.active_policy(GLOBEX) is None
 
         self.check(body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -67,9 +68,42 @@ async def run_tests(
     return Said(document=document, tell=tell, exit=Exit.FAILED if failed else Exit.DONE)
 
 
+async def sign(
+    key: Path,
+    /,
+    *,
+    new: str = "",
+    common: Common | None = None,
+    desk: Annotated[Desk, Parameter(parse=False)],
+) -> Said:
+    """Sign the policy files as they are, in `policy.sig` beside them. Where the settings name signers (`[policy]`),
+    nothing is put in force that they have not signed.
+
+    Example: assent policy sign ~/ann.key --new ann
+
+    Parameters
+    ----------
+    key
+        The file of the signing key, which belongs where no agent and nobody else can read it.
+    new
+        Make the key first, under this name.
+    """
+    desk.use(common)
+    public, count = desk.sign_policy(key, new=new)
+    text, folder = desk.policy_text(), desk.place.policy
+
+    def tell(paper: Paper) -> None:
+        counted = "1 signature" if count == 1 else f"{count} signatures"
+        paper.line(Span(f"{folder.name}/ is signed", Tone.GOOD), f", by {counted}")
+        paper.pairs([("public key", public), ("revision", Span(text.revision, Tone.QUIET))])
+
+    return Said(document={"revision": text.revision, "key": public, "signatures": count}, tell=tell)
+
+
 async def activate(
     *,
     tighter: Annotated[bool, Parameter(negative="")] = False,
+    sign_key: Path | None = None,
     common: Common | None = None,
     desk: Annotated[Desk, Parameter(parse=False)],
 ) -> Said:
@@ -83,22 +117,29 @@ async def activate(
     ----------
     tighter
         Only when no such call is found; otherwise nothing is activated.
+    sign_key
+        Sign the files first, with the key in this file, as `assent policy sign` does.
     """
     desk.use(common)
     said, ok = _checked(desk)
     if not ok:
         return said
+    if sign_key is not None:
+        desk.sign_policy(sign_key, new="")
     text, place = desk.policy_text(), desk.place
     async with desk.open(drift=False) as house:
         now = await house.policies.active_revision(place.tenant)
-        changes = now is not None and now[0] != text.revision
+        decides = now is not None and not await house.policies.lacking(place.tenant)
+        changes = decides and now is not None and now[0] != text.revision
         found = await house.backtests.compare(place.tenant, text.text) if changes else None
         if tighter and found is not None and found.loosens:
             raise Refused(
                 "policy_loosens", f"nothing was activated: {found.examples[0].how} ({found.examples[0].call})",
                 hint="`assent policy compare` shows more",
             )  # fmt: skip
-        done = await house.policies.activate(place.tenant, text.text, by=place.person)
+        done = await house.policies.activate(
+            place.tenant, text.text, by=place.person, signatures=desk.policy_signatures()
+        )
     if is_stale(desk):
         desk.note(f"`{place.policy.name}/{NAME}` is not what the policy files decide; run `assent policy matrix`")
 

@@ -39,7 +39,10 @@ async def init(
         active = await house.policies.active_revision(place.tenant)
         number, changed = (active[1], False) if active else (0, True)
         if changed:
-            number = (await house.policies.activate(place.tenant, text.text, by=place.person)).number
+            done = await house.policies.activate(
+                place.tenant, text.text, by=place.person, signatures=desk.policy_signatures()
+            )
+            number = done.number
     home = place.file.parent
 
     def tell(paper: Paper) -> None:
