@@ -41,6 +41,7 @@ _NOT_FENCED_OUT = "SELECT 1 FROM leases WHERE tenant = '' AND name = ? AND fence
 _ACTIVE = "SELECT 1 WHERE IFNULL((SELECT revision FROM policy_active WHERE tenant = ?), '') = ?"
 
 # An approval that is good for its effect now.
+SKEW_MS_MAX = 60_000
 _APPROVED = "tenant = ? AND id = ? AND effect = ? AND state = 'approved' AND expires_at_ms > assent_now_ms()"
 
 # The states that the index `effects_open` holds, and its condition word for word: SQLite uses a partial index only for
@@ -128,6 +129,7 @@ class Effects:
             return self._accept_again(connection, command)
         keep_contents(connection, command.tenant, command.contents)
         if command.review is not None:
+            _must_agree_on_time(connection, command.review)
             insert_review(connection, command.review)
         if command.notes:
             said = WriteNotes(tenant=command.tenant, fence=command.fence, notes=command.notes)
@@ -312,6 +314,18 @@ class Effects:
         if found is None:
             raise NotFound("effect_not_found", f"there is no effect `{effect}`")
         return found
+
+
+def _must_agree_on_time(connection: sqlite3.Connection, review: Review) -> None:
+    """A review ends by the database's clock, so it must have begun by it: a node whose clock is off would let a
+    question stand for longer than its rule says."""
+    off_ms = review.opened_at_ms - int(connection.execute("SELECT assent_now_ms()").fetchone()[0])
+    if abs(off_ms) > SKEW_MS_MAX:
+        raise Unavailable(
+            "clock_skewed",
+            f"this node's clock is {off_ms / 1_000:+.0f} s off the database's, so no review can be opened",
+            hint="set the clock; `assent doctor` looks at it",
+        )
 
 
 def insert_review(connection: sqlite3.Connection, review: Review) -> None:
