@@ -140,3 +140,17 @@ def test_agent_that_is_not_well_formed_is_told_when_it_is_talked_to(
     model = plays(home, {"text": "hi"})
     with pytest.raises(Malformed, match=said):
         assent.Agent("helper", **{"model": model, **fields}).chat("hi")  # type: ignore[arg-type]
+
+
+def test_agent_that_is_opened_once_answers_many_questions(home: Path) -> None:
+    agent = assent.Agent("helper", model=plays(home, {"text": "here"}))
+
+    async def body() -> None:
+        async with agent:
+            answers = [await agent.achat("hello") for _ in range(2)]
+            with pytest.raises(Refused, match="open already"):
+                await agent.__aenter__()
+        assert all(answers)
+        assert await agent.achat("again")  # and on its own afterwards
+
+    asyncio.run(body())

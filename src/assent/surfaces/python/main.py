@@ -9,12 +9,14 @@ print(agent.chat("What is in notes.txt?", session="main"))
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
-from assent.bootstrap.personal import open_personal
+from assent.bootstrap.personal import Personal, open_personal
 from assent.operations.conversing import Conversation, OnQuestion, OnReview
 from assent.primitives.errors import Refused
 
@@ -35,6 +37,8 @@ class Agent:
     agent: `turns_max`, `tokens_max`, `micros_max`, `asks_max`, `output_tokens_max`, `context_tokens_max`,
     `temperature_milli`, `memory`, `skills`, `workspace_notes`, and `mandate`: what it is for
     (`["files.write path=reports/*"]`), beyond which every call takes a consent of its own.
+
+    For many questions, `async with assent.Agent(…) as agent:` opens the installation once.
 
     Raises, when it is talked to:
         Malformed: `model_missing`, naming the ways to get one; `agent_malformed`; settings with mistakes.
@@ -57,6 +61,8 @@ class Agent:
     ) -> None:
         self.name = name
         self._others = (*delegates, *hands_to)
+        self._open: AsyncExitStack | None = None
+        self._house: Personal | None = None
         self._functions = tuple(tool for tool in tools if not isinstance(tool, str))
         self._folder = Path(folder) if folder is not None else None
         names = tuple(tool for tool in tools if isinstance(tool, str))
@@ -70,6 +76,41 @@ class Agent:
             "delegated": tuple(delegated),
             "hands_to": tuple(one.name for one in hands_to),
         }
+
+    async def __aenter__(self) -> Self:
+        """Open the installation once for many questions; without it, each of them opens it.
+
+        Raises:
+            Refused: `agent_open`: it is open already.
+        """
+        if self._open is not None:
+            raise Refused("agent_open", f"the agent `{self.name}` is open already", hint="use it where it was opened")
+        self._open = AsyncExitStack()
+        self._house = await self._open.enter_async_context(self._opened())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._open is not None, "it was entered"
+        stack, self._open, self._house = self._open, None, None
+        await stack.__aexit__(kind, error, trace)
+
+    @asynccontextmanager
+    async def _at_home(self) -> AsyncIterator[Personal]:
+        if self._house is not None:
+            yield self._house
+            return
+        async with self._opened() as house:
+            yield house
+
+    def _opened(self) -> AbstractAsyncContextManager[Personal]:
+        return open_personal(
+            self._fields,
+            others=[one._named() for one in self._family()],  # noqa: SLF001 (another of the same class)
+            functions=self._all_functions(),
+            folder=self._folder,
+        )
 
     async def achat(
         self,
@@ -87,12 +128,7 @@ class Agent:
         is asked for consent (True, False, or None: it shall wait for somebody else), `on_question` what the agent asks.
         `only` says what is asked for (`files.write path=reports/* x3`): what goes beyond takes a consent of its own.
         """
-        async with open_personal(
-            self._fields,
-            others=[one._named() for one in self._family()],  # noqa: SLF001 (another of the same class)
-            functions=self._all_functions(),
-            folder=self._folder,
-        ) as house:
+        async with self._at_home() as house:
             node, tenant, person = house.node, house.settings.tenant, house.settings.person
             talk = Conversation(
                 runs=node.runs, reviews=node.reviews, timelines=node.timelines, tenant=tenant, person=person,
