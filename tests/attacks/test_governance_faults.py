@@ -18,10 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assent.ledger import commands
+from assent.ledger.budgets import Hold, Unit, Window
 from assent.ledger.decisions import Verdict
-from assent.ledger.effects import EffectState, Move
+from assent.ledger.effects import Effect, EffectState, Move
 from assent.ledger.intents import Intent, intent_bytes, intent_digest
-from assent.ledger.journals import Note, note
+from assent.ledger.journals import Note, content, note
 from assent.ledger.ports import LedgerStore
 from assent.ledger.reviews import ReviewState
 from assent.policy.approvals import Approval
@@ -29,7 +30,7 @@ from assent.policy.principals import KnownPrincipal, check_principal, is_princip
 from assent.primitives.canonical import canonical, parse
 from assent.primitives.digests import Digest, digest
 from assent.primitives.errors import AssentError, Malformed, NotFound, Refused
-from assent.primitives.ids import ReviewId
+from assent.primitives.ids import ReviewId, TenantId
 from assent.testing.benches import ANN
 from assent.testing.calls import intent_to
 from assent.testing.clocks import SetClock
@@ -346,6 +347,22 @@ def test_canary_knows_every_read_and_every_command_of_the_port():
     assert set(WRITES) | OF_NO_TENANT | OF_ONES_OWN == every
 
 
+class _AsOwner:
+    """A store that reads for the owner, whoever is named."""
+
+    def __init__(self, store: LedgerStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        read = getattr(self._store, name)
+
+        def for_the_owner(_: TenantId, *values: Any, **named: Any) -> Any:
+            owned = [msgspec.structs.replace(one, tenant=ACME) if isinstance(one, Effect) else one for one in values]
+            return read(ACME, *owned, **named)
+
+        return for_the_owner
+
+
 def test_nothing_of_a_tenant_is_told_to_another_and_nothing_of_it_changes(tmp_path):
     clock = SetClock()
     folder = LedgerFolder(tmp_path, clock=clock)
@@ -357,8 +374,14 @@ def test_nothing_of_a_tenant_is_told_to_another_and_nothing_of_it_changes(tmp_pa
                 desk.scribe.accept(intent_to(ACME, key="their-key", run="their-run"), Verdict.REVIEW)
             )
             granted = await desk.granted(ACME)
+            few = (Hold(scope="tenant", unit=Unit.CALLS, window=Window.ALL, amount=1, limit=9),)
+            await desk.settle(await desk.accept(ACME, holds=few))
             begun = _noted(-1, "session.opened")
-            await store.apply(commands.WriteNotes(tenant=ACME, fence=desk.scribe.fence, notes=(begun,)))
+            await store.apply(
+                commands.WriteNotes(
+                    tenant=ACME, fence=desk.scribe.fence, notes=(begun,), contents=(content(b"theirs"),)
+                )
+            )
             await store.apply(
                 commands.ActivatePolicy(
                     tenant=ACME, revision=digest(b"their policy"), text="theirs", by=ANN, expected=""
@@ -367,6 +390,7 @@ def test_nothing_of_a_tenant_is_told_to_another_and_nothing_of_it_changes(tmp_pa
             before = await store.records(ACME, after=-1, limit=1_000)
             for name, read in READS.items():
                 if read is not None:
+                    assert await read(_AsOwner(store), theirs), f"{name} tells the owner nothing: this canary is deaf"
                     assert not await read(store, theirs), name
             for name, write in WRITES.items():
                 with pytest.raises(AssentError) as refused:

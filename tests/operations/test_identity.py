@@ -410,7 +410,9 @@ def test_nobody_is_let_in_without_a_certificate_of_the_authority_that_is_good_to
     [
         [x509.DNSName("spiffe.example.org")], [x509.UniformResourceIdentifier("spiffe://example.org/build/")],
         [x509.UniformResourceIdentifier("spiffe://EXAMPLE.org/build")], [SPIFFE, x509.DNSName("other.example")],
-        [x509.DNSName("*.example")], [x509.RFC822Name("ann@example.com")],
+        [SPIFFE, x509.UniformResourceIdentifier("spiffe://example.org/other")],
+        [x509.UniformResourceIdentifier("other.example")], [x509.DNSName("*.example")],
+        [x509.RFC822Name("ann@example.com")],
     ],
     ids=str,
 )  # fmt: skip

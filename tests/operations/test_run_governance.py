@@ -204,6 +204,34 @@ def test_purpose_of_an_agent_binds_it_and_whoever_it_hands_work_to(tmp_path: Pat
     asyncio.run(body())
 
 
+def test_agents_that_work_side_by_side_under_one_mandate_share_what_it_permits(tmp_path: Path) -> None:
+    async def body() -> None:
+        helpers = [agent("write", name=f"helper-{n}", models=(f"play{n}:it",)) for n in (2, 3)]
+        lead = agent(
+            "delegate", "write", name="lead", delegates=("helper-2", "helper-3"), delegated=("write",),
+            mandate=("files.write path=notes/* x1", "assistant.delegate"),
+        )  # fmt: skip
+        others = [
+            ScriptedModel(
+                f"play{n}", Script(lines=(line("", ("write", {"path": f"notes/{n}", "content": "x"})), line("so")))
+            )
+            for n in (2, 3)
+        ]
+        both = [("delegate", {"agent": f"helper-{n}", "task": "write it"}) for n in (2, 3)]
+        script = [line("", *both), line("so it is")]
+        (tmp_path / "workspace" / "notes").mkdir(parents=True)
+        async with house(tmp_path, lead, *helpers, lines=script, others=others) as node:
+            seen = await answered(node, "write", of=lead)
+            assert seen.state == "finished"
+            effects = await node.gate._store.effects(TENANT, limit=99)
+            writes = [one.code for one in effects if one.operation == "files.write"]
+            assert sorted(writes) == ["budget_exhausted", "ok"]
+            assert len(list((tmp_path / "workspace" / "notes").iterdir())) == 1
+            assert (await node.verification.verify(TENANT)).ok
+
+    asyncio.run(body())
+
+
 def test_flow_is_the_same_whenever_it_is_told(tmp_path: Path) -> None:
     async def body() -> None:
         async with bank(tmp_path, line("", ("bank_payees", {}), ("bank_letter", {})), line("done")) as node:

@@ -16,6 +16,8 @@ from assent.policy.principals import chain_fault
 from assent.primitives.errors import Refused
 from assent.primitives.ids import TenantId
 
+SPIFFE = "spiffe://"
+
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """An agent or a service that a certificate with one of `names` shows, and on whose behalf it acts."""
@@ -46,14 +48,17 @@ def shown(workloads: Iterable[Workload], certificate: bytes) -> Workload:
 
 
 def names_in(certificate: bytes) -> frozenset[str]:
-    """The URIs and DNS names that an authority has signed for it; none of what is no certificate."""
+    """The names that an authority has signed for it: its one URI, which is a SPIFFE id (a certificate with several
+    shows nothing by them, as SPIFFE's X.509-SVID says), and its DNS names; none of what is no certificate."""
     try:
         found = x509.load_der_x509_certificate(certificate)
         names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-        return frozenset((*uris, *names.get_values_for_type(x509.DNSName)))
+        hosts = names.get_values_for_type(x509.DNSName)
     except (ValueError, x509.ExtensionNotFound):
         return frozenset()
+    ids = uris if len(uris) == 1 and uris[0].startswith(SPIFFE) else []
+    return frozenset((*ids, *(host for host in hosts if not host.startswith(SPIFFE))))
 
 
 def workload_fault(workload: Workload) -> str:

@@ -53,7 +53,7 @@ class Delegating:
             return steps.refused(parent, step.call) or steps.nobody(parent, step.call)
         if step.call.effect.operation == steps.HAND_OFF:
             return await self._taking_over(story, step, agent)
-        chain = (*parent.ancestors, parent.agent.name)
+        run, chain = story.journal.id, (*parent.ancestors, parent.agent.name)
         narrowed = tuple(tool for tool in agent.tools if tool in parent.agent.delegated)
         child = msgspec.structs.replace(
             agent, tools=narrowed, delegated=tuple(tool for tool in agent.delegated if tool in narrowed)
@@ -64,14 +64,14 @@ class Delegating:
             agent=child, offers=self._offers(child, around), sections=around.sections, prior=(), task=task,
             on_behalf_of=(parent.agent.principal, *parent.on_behalf_of), by=parent.agent.principal,
             depth=parent.depth + 1, ancestors=chain, mandates=(*parent.mandates, *purpose_of(child)),
+            mandated_by=parent.owners(run),
         )  # fmt: skip
-        run = story.journal.id
         return entries.started(child_id(run, step.turn, step.place), begun, parent=run, salt=self._salt())
 
     async def _taking_over(self, story: Story, step: steps.Attend, agent: AgentDefinition) -> Note:
         """The note that begins the run of who takes over: with its own tools, on behalf of who handed over too, and
         with what the person said, as the person said it. What is said to it besides is a model's, and told as that."""
-        parent = story.begun
+        run, parent = story.journal.id, story.begun
         around = await self._around(agent)
         note = str(step.call.arguments.get("note", ""))
         handed = Source(
@@ -82,9 +82,8 @@ class Delegating:
             agent=agent, offers=self._offers(agent, around), sections=(handed, *around.sections), prior=parent.prior,
             task=parent.task, by=parent.by, on_behalf_of=(parent.agent.principal, *parent.on_behalf_of),
             depth=parent.depth + 1, ancestors=(*parent.ancestors, parent.agent.name), todo=parent.todo,
-            mandates=(*parent.mandates, *purpose_of(agent)),
+            mandates=(*parent.mandates, *purpose_of(agent)), mandated_by=parent.owners(run),
         )  # fmt: skip
-        run = story.journal.id
         return entries.started(child_id(run, step.turn, step.place), begun, parent=run, salt=self._salt())
 
     async def meet(self, story: Story) -> None:

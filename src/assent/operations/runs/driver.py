@@ -35,7 +35,7 @@ from assent.operations.runs.events import (
     RunEnded,
     Waiting,
 )
-from assent.operations.runs.flowing import flow_of, provenance_of, withheld
+from assent.operations.runs.flowing import flow_of, provenance_of, taken_of, withheld
 from assent.operations.runs.questions import Questions, Told
 from assent.operations.runs.requests import Requests
 from assent.operations.runs.states import ALIVE, RunMove, RunState
@@ -295,6 +295,8 @@ class Driver:
         tell(Proposal(run=run, turn=turn, place=place, tool=tool, operation=operation, arguments=call.arguments))
         attempt = story.tries.get((turn, place), -1) + 1
         wish = self._wish(story, operation, arguments, provenance, key_of_call(run, turn, place, attempt))
+        if not provenance.beyond:  # a person who lets it go beyond lets just this call
+            wish = replace(wish, holds=taken_of(story, operation, arguments))
         asks_max = story.begun.agent.asks_max
         if asks_max and story.asks + len(before) >= asks_max:  # each of those beside it might ask, too
             wish = replace(wish, may_ask=False)

@@ -32,7 +32,8 @@ FLAGS = ("turns-1", PATIENCE)
 class Started(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a run begins with and keeps to: the agent as it was, its tools, whom it acts for, what was said before
     (digests of pieces), what it is told beside the transcript, what was to be done before, and the task. `by` is who
-    gave it, and `mandates` say what was asked for."""
+    gave it, and `mandates` say what was asked for; the first of them are the mandates of the runs in `mandated_by`, the
+    others its own."""
 
     agent: AgentDefinition
     offers: tuple[Offer, ...]
@@ -46,6 +47,11 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ancestors: tuple[str, ...] = ()
     todo: tuple[dict[str, Any], ...] = ()
     mandates: tuple[Mandate, ...] = ()
+    mandated_by: tuple[str, ...] = ()
+
+    def owners(self, run: str) -> tuple[str, ...]:
+        """Whose each of the mandates is; `run` is this one."""
+        return (*self.mandated_by, *[run] * (len(self.mandates) - len(self.mandated_by)))
 
     def offer_of(self, tool: str) -> Offer:
         """A tool of this run, by its name."""

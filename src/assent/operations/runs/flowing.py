@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from assent.ledger.budgets import Hold, Unit, Window
 from assent.ledger.contracts import OperationContract
 from assent.ledger.effects import EffectState
 from assent.ledger.provenance import OWN, Provenance
@@ -74,6 +75,21 @@ def provenance_of(
     used = [*_used(story), *((story.begun.offer_of(one.name).operation, one.arguments) for one in before)]
     why = beyond(mandates, contract, arguments, used=used, now_ms=now_ms)
     return arguments, replace(found, beyond=why)
+
+
+def taken_of(story: Story, operation: str, arguments: Mapping[str, Any]) -> tuple[Hold, ...]:
+    """What a call takes of the mandates that count how often: one of a pool that is the run's whose mandate it is, so
+    runs that work side by side under one mandate share what it permits, whoever is faster."""
+    holds = []
+    for number, (mandate, owner) in enumerate(
+        zip(story.begun.mandates, story.begun.owners(story.journal.id), strict=True)
+    ):
+        covering = [(place, one) for place, one in enumerate(mandate.allowances) if one.covers(operation, arguments)]
+        if covering and all(one.times for _, one in covering):
+            place, one = covering[0]
+            scope = f"run:{owner}/mandate-{number}-{place}"
+            holds.append(Hold(scope=scope, unit=Unit.CALLS, window=Window.ALL, amount=1, limit=one.times))
+    return tuple(holds)
 
 
 def _confirmed(story: Story, turn: int) -> list[Mandate]:
