@@ -20,6 +20,7 @@ ENTITIES = CEDAR.entities(WORLD.entities())
 CONTEXT: dict[str, Any] = {
     "intent": "d", "on_behalf_of": [], "inside_workspace": True, "payload_bytes": 9, "integrity": 2,
     "authority_integrity": 2, "untrusted": [], "readers_permit": True, "beyond_mandate": False,
+    "calls_in_run": 0, "calls_this_hour": 0, "calls_today": 0,
 }  # fmt: skip
 PERMIT = "permit(principal, action, resource);"
 OVERFLOW = "forbid(principal, action, resource) when { context.payload_bytes * 4611686018427387904 > 3 };"

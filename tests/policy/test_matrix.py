@@ -55,7 +55,7 @@ def test_values_that_rules_name_have_rows_of_their_own():
         for operation in ("http.get", "files.write")
     }
     assert told["http.get"] == {((), "deny (no rule)"), (("host `api.example:443`",), "allow `fetch`")}
-    assert told["files.write"] == {((), "allow `small`"), (("more than 1000 bytes",), "deny (no rule)")}
+    assert told["files.write"] == {((), "allow `small`"), (("payload_bytes 1001",), "deny (no rule)")}
     found = [row for row in rows(NAMED, "files.stat") if row.where == ("for `person:ann`",)]
     assert [(row.who, str(row.cells[0])) for row in found] == [(("agents with `writers`", "services"), "allow `ann`")]
 

@@ -11,8 +11,9 @@ of a call itself can go beyond what it held; that is counted too, and the next h
 How much of a hold counts as spent is never a guess in favour of the spender: what was used where somebody can say so,
 nothing where it surely did not happen, and otherwise the whole of it (`spent_when_settled`, `spent_when_judged`).
 
-A hold belongs to the window in which it was taken, whenever it is settled. Windows begin at midnight and on the first
-of the month in UTC, by the clock of the database. Everything is a whole number: money is counted in millionths.
+A hold belongs to the window in which it was taken, whenever it is settled. Windows begin with the hour, at midnight and
+on the first of the month in UTC, by the clock of the database. Everything is a whole number: money is counted in
+millionths.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ AMOUNT_MAX = 10**15
 TOTAL_MAX = 2**53 - 1  # what canonical JSON can say
 HOLDS_MAX = 64
 
+_HOUR_MS = 3_600_000
 _DAY_MS = 86_400_000
+_PER = {"all": "", "hour": " an hour", "day": " a day", "month": " a month"}
 
 
 class Unit(StrEnum):
@@ -48,6 +51,7 @@ class Window(StrEnum):
     """For how long it is counted before it begins anew. ALL: for ever."""
 
     ALL = "all"
+    HOUR = "hour"
     DAY = "day"
     MONTH = "month"
 
@@ -110,10 +114,9 @@ class Shortage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def told(self) -> str:
         """The shortage in one sentence."""
-        per = "" if self.window is Window.ALL else f" a {self.window}"
         held = f", {self.held} are held by calls under way" if self.held else ""
         return (
-            f"`{self.scope}` may use {self.limit} {self.unit}{per}: {self.spent} are used{held},"
+            f"`{self.scope}` may use {self.limit} {self.unit}{_PER[self.window]}: {self.spent} are used{held},"
             f" and this call needs up to {self.asked}"
         )
 
@@ -127,6 +130,8 @@ def window_start_ms(window: Window, at_ms: int) -> int:
     match window:
         case Window.ALL:
             return 0
+        case Window.HOUR:
+            return at_ms // _HOUR_MS * _HOUR_MS
         case Window.DAY:
             return day * _DAY_MS
         case Window.MONTH:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from assent.ledger.budgets import Budget
@@ -10,6 +10,7 @@ from assent.ledger.commands import Command
 from assent.ledger.effects import Effect, EffectState
 from assent.ledger.entries import Entry
 from assent.ledger.journals import Journal, JournalKind
+from assent.ledger.rates import Count
 from assent.ledger.reviews import Review, ReviewState
 from assent.primitives.digests import Digest
 from assent.primitives.ids import EffectId, ReviewId, TenantId
@@ -92,6 +93,10 @@ class LedgerStore(Protocol):
         """What is gone of limits in the windows that run now on the database's clock, for scopes that begin with
         `scope`, or only where something was `stopped` that nobody dismissed; the newest `limit`, by scope, unit and
         window."""
+        ...
+
+    async def counted(self, tenant: TenantId, counts: Sequence[Count]) -> list[int]:
+        """How many calls each of `counts` holds in the window that runs now on the database's clock."""
         ...
 
     async def journal(self, tenant: TenantId, kind: JournalKind, id_: str) -> Journal | None:

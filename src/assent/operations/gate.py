@@ -36,8 +36,10 @@ from assent.ledger.intents import Intent
 from assent.ledger.metering import meter_of
 from assent.ledger.operations import Operation, Place, reading_of
 from assent.ledger.ports import LedgerStore, Record
+from assent.ledger.rates import MOVED
 from assent.operations.asking import Asked, Asking
 from assent.operations.budgeting import Budgeting, brought_by, held_by, is_look
+from assent.operations.counting import Counting
 from assent.operations.dispensations import Dispensation, Dispensations, Ready
 from assent.operations.policies import Policies
 from assent.operations.refusals import denied, exhausted, no_rung, unsettled_policy
@@ -55,7 +57,7 @@ from assent.primitives.leases import Fence
 
 REDECISIONS_MAX = 32
 
-
+Holds: TypeAlias = tuple[Hold, ...]
 OnAccepted: TypeAlias = Callable[[Answer], None]
 
 
@@ -100,6 +102,7 @@ class Gate:
         self._mint = mint
         self._targets = targets
         self._budgeting = budgeting or Budgeting()
+        self._counting = Counting(store)
         self.waivers = Waivers(store=store, fence=fence, clock=clock, entropy=entropy)
         self._dispensations = Dispensations(store=store, waivers=self.waivers, clock=clock)
 
@@ -199,13 +202,15 @@ class Gate:
         contents = await self._store.contents(intent.tenant, named) if named else {}
         return self._asking.read(intent, contents=contents, provenance=provenance_of(history))
 
-    async def _decide(self, asked: Asked, approval: Approval | None) -> Decision:
+    async def _decide(self, asked: Asked, approval: Approval | None, held: Holds) -> tuple[Decision, Holds]:
+        """What policy says, and what has to be held for it to stay so until it is committed."""
         engine = await self._policies.active(asked.intent.tenant)
         if engine is None:
-            return await self._policies.refusal(asked.intent.tenant)
+            return await self._policies.refusal(asked.intent.tenant), ()
         if asked.fault:
-            return denied("arguments_invalid", asked.fault, revision=engine.revision)
-        return engine.decide(intent=asked.intent, intent_digest=asked.digest, facts=asked.facts, approval=approval)
+            return denied("arguments_invalid", asked.fault, revision=engine.revision), ()
+        facts, counts = await self._counting.seen(engine, asked, held)
+        return engine.decide(intent=asked.intent, intent_digest=asked.digest, facts=facts, approval=approval), counts
 
     async def _decide_and_accept(
         self, wish: Wish, asked: Asked, on_event: OnEvent, on_accepted: OnAccepted, steering: Steering | None
@@ -286,12 +291,12 @@ class Gate:
         What has to be held is what the limits ask for and what the asker `brought`. With None nothing is: the
         reconciler's looks are nobody's, and what is sent again has what it `held`.
         """
-        decision = await self._decide(asked, approval)
+        decision, counts = await self._decide(asked, approval, held)
         if decision.verdict is not Verdict.ALLOW or asked.operation is None or decision.obligations is None:
             return Ready(decision, None, None)
         try:
             order = asked.operation.plan(asked.arguments, asked.place, decision.obligations, key or effect)
-            holds = () if brought is None else self._budgeting.holds(asked, order, brought)
+            holds = () if brought is None else (*self._budgeting.holds(asked, order, brought), *counts)
         except Malformed as malformed:
             return Ready(denied("arguments_invalid", str(malformed), revision=decision.policy_revision), None, None)
         placement, rungs = await self._targets.place(order, decision.obligations, asked=asked.facts.target)
@@ -376,10 +381,10 @@ class Gate:
         await self._store.apply(_revoked(effect, denied(code, "nobody wants it any more")))
 
     def _forget_or_raise(self, tenant: TenantId, conflict: Conflict) -> None:
-        """When the policy or a waiver moved under a decision, it is decided again; any other conflict stands."""
+        """When the policy, a count or a waiver moved under a decision, it is made again; any other conflict stands."""
         if conflict.code == "policy_moved":
             self._policies.forget(tenant)
-        elif conflict.code != "journal_moved":
+        elif conflict.code not in ("journal_moved", MOVED):
             raise conflict
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from assent.ledger.operations import Operation, Place
 from assent.ledger.provenance import Provenance
+from assent.ledger.rates import COUNTS
 from assent.operations.wishes import Wish
 from assent.policy.activation import Report, check
 from assent.policy.bundle import Bundle
@@ -24,7 +25,7 @@ from assent.primitives.labels import Integrity, Label
 class Supposing(msgspec.Struct, frozen=True, kw_only=True):
     """What is supposed about a call: the weakest of what its asker had `seen`, on whose word single arguments stand,
     who alone may read what was seen, the calls that were asked for (empty: nobody said), and how many people, or who,
-    approved exactly this one."""
+    approved exactly this one. `counts` are how often it was done before, by the name of the attribute."""
 
     seen: Integrity = Integrity.USER
     vouched: Mapping[str, Integrity] = {}
@@ -32,6 +33,11 @@ class Supposing(msgspec.Struct, frozen=True, kw_only=True):
     only: tuple[str, ...] = ()
     approved: int = 0
     approvers: tuple[str, ...] = ()
+    counts: Mapping[str, int] = {}
+
+
+COUNTED = tuple(COUNTS)
+"""The attributes of a call that are counts."""
 
 
 class Rehearsals:
@@ -77,6 +83,7 @@ class Rehearsals:
             mandates=(read_mandate(supposing.only, by="the request"),) if supposing.only else (),
             approved=supposing.approved,
             approvers=supposing.approvers,
+            counts=supposing.counts,
         )
         people = [known.name for known in self._principals if known.name.startswith("person:")]
         return Posing(self._engine(text, self._principals), self._operations, self._place, people).explain(one)

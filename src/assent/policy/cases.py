@@ -18,6 +18,7 @@ rule = "files-delete-reviewed"  # optional: a rule that must be among those that
 # vouched = { path = "user" }   # optional: on whose word single arguments stand, if not on the word of what was seen
 # readers = ["person:ann"]      # optional: who alone may read what was seen
 # beyond = true                 # optional: it goes beyond what was asked for
+# calls_this_hour = 9           # optional: how often the asker was let do it before; so calls_today, calls_in_run
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import msgspec
 from assent.ledger.decisions import Decision, Verdict
 from assent.ledger.operations import Operation, Place
 from assent.ledger.provenance import Provenance
+from assent.ledger.rates import COUNTS
 from assent.policy.calls import SOMEONE
 from assent.policy.engine import Engine
 from assent.policy.faults import malformed
@@ -61,6 +63,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     vouched: dict[str, Integrity] = {}
     readers: tuple[str, ...] | None = None
     beyond: bool = False
+    calls_in_run: int = 0
+    calls_this_hour: int = 0
+    calls_today: int = 0
 
     @property
     def provenance(self) -> Provenance:
@@ -189,6 +194,7 @@ def _supposed(case: Case) -> Supposition:
         provenance=case.provenance,
         approved=QUORUM_MAX if case.approved else 0,
         approvers=case.approvers,
+        counts={name: getattr(case, name) for name in COUNTS},
     )
 
 

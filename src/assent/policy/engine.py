@@ -47,6 +47,7 @@ from assent.policy.cedar import Answer, Cedar, Judge, Question
 from assent.policy.explain import Explanation, explained
 from assent.policy.faults import malformed
 from assent.policy.principals import KnownPrincipal, chain_fault
+from assent.policy.rates import highest
 from assent.policy.requests import context, context_of
 from assent.policy.rules import Rule, read_rules
 from assent.policy.schema import SCHEMA
@@ -140,6 +141,15 @@ class Engine:
             return ()
         case = _Case(intent, intent_digest, facts, self.world.offers[intent.operation], self._slices[intent.operation])
         return tuple(name for judge in case.slice.sides for name in self._ask(case, None, judge).rules)
+
+    def counts(self, operation: str) -> frozenset[str]:
+        """The counts of calls (`ledger.rates`) that rules read of calls of an operation."""
+        found = self._slices.get(operation)
+        return found.counts if found else frozenset()
+
+    def highest(self, operation: str, name: str, count: int) -> int | None:
+        """The highest count of `name` at which calls of the operation are decided as at `count`; None: any."""
+        return highest(self._slices[operation].rules.values(), name, count)
 
     def _decide(self, intent: Intent, digest: Digest, facts: Facts, approval: Approval | None) -> Decision:
         refusal = self._refusal(intent)

@@ -19,10 +19,11 @@ from msgspec.structs import replace
 from assent.ledger.contracts import OperationContract
 from assent.ledger.decisions import Decision
 from assent.ledger.operations import Facts
+from assent.ledger.rates import COUNTS
 from assent.policy.calls import SOMEONE, Call
 from assent.policy.comparing import decided
 from assent.policy.engine import Engine
-from assent.policy.expressions import entities, literals
+from assent.policy.expressions import Literals, entities, literals
 from assent.policy.principals import chain_fault
 from assent.policy.rules import Rule
 from assent.policy.world import Offer, World
@@ -190,23 +191,31 @@ def _named(rules: Iterable[Rule], offer: Offer, usual: Call) -> Iterator[tuple[s
     found: dict[str, Call] = {}
     for rule in rules:
         known = literals(rule.conditions)
-        for attribute in (name for name in _TEXTS if name in known):
-            if attribute == "host" and not offer.contract.reaches_hosts:
-                continue
-            told = {text: text for text in known[attribute].texts if text}
-            told |= {_pattern(pieces): _instance(pieces) for pieces in known[attribute].patterns}
-            for label, text in list(told.items())[:VALUES_EACH_MAX]:
-                facts = msgspec.convert(msgspec.to_builtins(usual.facts) | {attribute: text}, Facts)
-                found.setdefault(f"{attribute} `{label}`", replace(usual, facts=facts))
-        if "payload_bytes" in rule.reads:
-            for size in known["payload_bytes"].numbers[:VALUES_EACH_MAX]:
-                if size > 0:
-                    facts = replace(usual.facts, payload_bytes=size + 1)
-                    found.setdefault(f"more than {size} bytes", replace(usual, facts=facts))
+        for label, changed in (*_texts(known, offer), *_numbers(known)):
+            facts = msgspec.convert(msgspec.to_builtins(usual.facts) | changed, Facts)
+            found.setdefault(label, replace(usual, facts=facts))
         for name in known["on_behalf_of"].texts if "on_behalf_of" in known else ():
             if usual.on_behalf_of and not chain_fault(usual.principal, (name,)):
                 found.setdefault(f"for `{name}`", replace(usual, on_behalf_of=(name,)))
     yield from sorted(found.items())
+
+
+def _texts(known: Mapping[str, Literals], offer: Offer) -> Iterator[tuple[str, dict[str, Any]]]:
+    for attribute in (name for name in _TEXTS if name in known):
+        if attribute != "host" or offer.contract.reaches_hosts:
+            told = {text: text for text in known[attribute].texts if text}
+            told |= {_pattern(pieces): _instance(pieces) for pieces in known[attribute].patterns}
+            for label, text in list(told.items())[:VALUES_EACH_MAX]:
+                yield f"{attribute} `{label}`", {attribute: text}
+
+
+def _numbers(known: Mapping[str, Literals]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each constant that a number is compared with, and its neighbours."""
+    for attribute in (name for name in ("payload_bytes", *COUNTS) if name in known):
+        for number in known[attribute].numbers[:VALUES_EACH_MAX]:
+            for some in (number - 1, number, number + 1):
+                if some > 0:
+                    yield f"{attribute} {some}", {attribute: some}
 
 
 def _pattern(pieces: Iterable[str | None]) -> str:

@@ -31,6 +31,9 @@ class _Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     untrusted: tuple[str, ...]
     readers_permit: bool
     beyond_mandate: bool
+    calls_in_run: int
+    calls_this_hour: int
+    calls_today: int
     run: str = ""
     path: str = ""
     host: str = ""
@@ -66,6 +69,9 @@ def context(
             untrusted=facts.untrusted,
             readers_permit=facts.readers_permit,
             beyond_mandate=facts.beyond_mandate,
+            calls_in_run=facts.calls_in_run,
+            calls_this_hour=facts.calls_this_hour,
+            calls_today=facts.calls_today,
             run=run,
             path=facts.path,
             host=facts.host,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Final
 
+from assent.ledger.rates import COUNTS
 from assent.policy.cedar import Cedar, Judge
 from assent.policy.expressions import WHOLE
 from assent.policy.rules import Rule
@@ -18,7 +19,8 @@ from assent.policy.world import World
 
 
 class Slice:
-    """Some rules and their judge. `asks`: an approval can matter; `sees_*`: the digest or the run can."""
+    """Some rules and their judge. `asks`: an approval can matter; `sees_*`: the digest or the run can; `counts`: the
+    counts that they read."""
 
     def __init__(self, *, rules: Iterable[Rule], making: Callable[[Iterable[Rule]], Judge]) -> None:
         self.rules: Final[Mapping[str, Rule]] = {rule.id: rule for rule in rules}
@@ -28,6 +30,7 @@ class Slice:
         self.asks: Final = any(rule.forbids and rule.asks for rule in self.rules.values())
         self.sees_intent: Final = not seen.isdisjoint({"intent", WHOLE})
         self.sees_run: Final = not seen.isdisjoint({"run", WHOLE})
+        self.counts: Final = frozenset(COUNTS) if WHOLE in seen else seen & COUNTS.keys()
 
     @cached_property
     def sides(self) -> tuple[Judge, Judge]:

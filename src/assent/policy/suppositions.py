@@ -25,7 +25,7 @@ from assent.primitives.ids import TenantId
 
 class Supposition(msgspec.Struct, frozen=True, kw_only=True):
     """One call. `approvers` have said yes to exactly this call; or `approved` people have, whoever is asked. `mandates`
-    are what was asked for."""
+    are what was asked for, and `counts` how often the asker was let do it before (`ledger.rates`)."""
 
     tenant: TenantId
     operation: str
@@ -37,6 +37,7 @@ class Supposition(msgspec.Struct, frozen=True, kw_only=True):
     mandates: tuple[Mandate, ...] = ()
     approved: int = 0
     approvers: tuple[str, ...] = ()
+    counts: Mapping[str, int] = {}
 
 
 class Posed(NamedTuple):
@@ -84,6 +85,7 @@ class Posing(NamedTuple):
             arguments = read_arguments(operation.contract, one.arguments)
             facts = operation.facts(arguments, self.place)
             facts = judged(facts, _provenance(one, operation, arguments), operation.contract, arguments)
+        facts = msgspec.structs.replace(facts, **one.counts)
         intent = Intent(
             tenant=one.tenant,
             operation=one.operation,

@@ -102,6 +102,8 @@ class BudgetModel:
         if window is Window.ALL:
             return 0
         now = datetime.fromtimestamp(self._clock.now_ms() // 1000, UTC)
+        if window is Window.HOUR:
+            return int(now.replace(minute=0, second=0).timestamp()) * 1000
         day = now.replace(hour=0, minute=0, second=0)
         began = day if window is Window.DAY else day.replace(day=1)
         return int(began.timestamp()) * 1000

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from assent.ledger.adapters.sqlite_budgets import Budgets, select_budgets
+from assent.ledger.adapters.sqlite_budgets import Budgets, count_calls, select_budgets
 from assent.ledger.adapters.sqlite_effects import (
     IS_OPEN,
     OPEN_STATES,
@@ -44,6 +44,7 @@ from assent.ledger.effects import Effect, EffectState
 from assent.ledger.entries import draft, read_entry
 from assent.ledger.journals import Journal, JournalKind
 from assent.ledger.ports import ActivePolicy, Record
+from assent.ledger.rates import Count
 from assent.ledger.reviews import Review, ReviewState
 from assent.primitives.digests import Digest
 from assent.primitives.errors import InvariantBroken, Malformed, NotFound
@@ -161,6 +162,10 @@ class SqliteLedger:
         found: list[Budget] = await self._database.read(
             lambda c: select_budgets(c, tenant, scope=scope, stopped=stopped, limit=limit)
         )
+        return found
+
+    async def counted(self, tenant: TenantId, counts: Sequence[Count]) -> list[int]:
+        found: list[int] = await self._database.read_quick(lambda c: count_calls(c, tenant, counts))
         return found
 
     async def journal(self, tenant: TenantId, kind: JournalKind, id_: str) -> Journal | None:

@@ -35,7 +35,8 @@ from assent.ledger.budgets import (
 from assent.ledger.commands import Accept, DismissStop, Dispatch, Judge, Settle
 from assent.ledger.effects import EffectState
 from assent.ledger.entries import draft
-from assent.primitives.errors import InvariantBroken, NotFound
+from assent.ledger.rates import MOVED, PREFIX, Count, is_rate
+from assent.primitives.errors import Conflict, InvariantBroken, NotFound
 from assent.primitives.ids import EffectId, TenantId
 from assent.storage.adapters.sqlite_rows import ManyRows
 
@@ -174,6 +175,8 @@ def select_budgets(
     values: list[object] = [tenant]
     for window in Window:
         values += [window, window_start_ms(window, now_ms)]
+    if not is_rate(scope):
+        where.append(f"substr(scope, 1, {len(PREFIX)}) <> '{PREFIX}'")  # what rules count is no limit of anybody's
     if scope:
         where.append("substr(scope, 1, length(?)) = ?")
         values += [scope, scope]
@@ -182,6 +185,24 @@ def select_budgets(
     sql = f"SELECT {_COLUMNS} FROM budgets WHERE {' AND '.join(where)} ORDER BY rowid DESC LIMIT {int(limit)}"
     found = [_budget_of(row) for row in connection.execute(sql, values).fetchall()]
     return sorted(found, key=lambda one: (one.scope, one.unit, one.window))
+
+
+def unless_a_rate(lacking: Shortage) -> Shortage:
+    """What stopped a call; a count that moved stops none, the call is to be decided again."""
+    if is_rate(lacking.scope):
+        raise Conflict(
+            MOVED, f"`{lacking.scope[:80]}` is at {lacking.spent + lacking.held} by now", hint="decide again"
+        )
+    return lacking
+
+
+def count_calls(connection: sqlite3.Connection, tenant: TenantId, counts: Sequence[Count]) -> list[int]:
+    """How many calls each of `counts` holds in its window of now."""
+    now_ms = connection.execute("SELECT assent_now_ms()").fetchone()[0]
+    keys = ((tenant, one.scope, Unit.CALLS, one.window, window_start_ms(one.window, now_ms)) for one in counts)
+    found = [connection.execute(_ONE, key).fetchone() for key in keys]
+    budgets = [_budget_of(row) if row is not None else None for row in found]
+    return [one.spent + one.held if one is not None else 0 for one in budgets]
 
 
 def _taken_out(connection: sqlite3.Connection, tenant: TenantId, effect: EffectId) -> tuple[Standing, ...]:

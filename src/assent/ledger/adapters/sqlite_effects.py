@@ -15,7 +15,7 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 from assent.ledger.acceptances import held, placed
-from assent.ledger.adapters.sqlite_budgets import Budgets
+from assent.ledger.adapters.sqlite_budgets import Budgets, unless_a_rate
 from assent.ledger.adapters.sqlite_halts import halted, has_halts
 from assent.ledger.adapters.sqlite_journals import keep_contents, write_notes
 from assent.ledger.adapters.sqlite_log import LogBook
@@ -121,7 +121,7 @@ class Effects:
                 return self._accept_again(connection, command)
             lacking = self._budgets.short(connection, [command])
             if lacking is not None:
-                return lacking
+                return unless_a_rate(lacking)
         mark = self._book.mark()
         seq = self._book.append(command.tenant, command.draft)
         if _ACCEPT.run(connection, [_accept_row(command, seq)]) != 1:
@@ -182,7 +182,7 @@ class Effects:
         self._must_hold(connection, command)
         lacking = self._budgets.short(connection, [command]) if command.holds else None
         if lacking is not None:
-            return self._stop(connection, command, lacking)
+            return self._stop(connection, command, unless_a_rate(lacking))
         was = EffectState.UNKNOWN if command.again else EffectState.GRANTED
         becomes = was if command.again else EFFECT.after(was, Move.DISPATCH)
         body = {

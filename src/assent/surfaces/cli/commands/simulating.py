@@ -8,7 +8,7 @@ import msgspec
 from cyclopts import Parameter
 
 from assent.ledger.decisions import Decision, ReviewTerms, Verdict
-from assent.operations.rehearsals import Supposing
+from assent.operations.rehearsals import COUNTED, Supposing
 from assent.operations.wishes import Wish
 from assent.primitives.errors import Malformed, NotFound
 from assent.primitives.labels import Integrity
@@ -21,7 +21,8 @@ from assent.surfaces.cli.paper import Paper, Part, Span, Tone
 from assent.surfaces.cli.ports import Desk, PolicyText, Said
 
 ACTIVE = "active"
-_MORE = ("for", "seen", "vouched", "reader", "only", "approved", "approver", "revision")
+COUNT_DIGITS_MAX = 12
+_MORE = ("for", "seen", "vouched", "reader", "only", "approved", "approver", "counted", "revision")
 _BEARINGS = {
     "matched": ("applies", Tone.STRONG),
     "condition_false": ("does not apply", Tone.QUIET),
@@ -119,6 +120,7 @@ def _supposing(call: Call, desk: Desk) -> Supposing:
         only=tuple(call.more["only"]),
         approved=_count(_one(call, "approved") or "0"),
         approvers=tuple(call.more["approver"]),
+        counts=dict(_counted(one) for one in call.more["counted"]),
     )
 
 
@@ -138,6 +140,13 @@ def _count(text: str) -> int:
 def _vouched(text: str) -> tuple[str, Integrity]:
     name, _, label = text.partition("=")
     return name.replace("-", "_"), _integrity(label)
+
+
+def _counted(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    if name in COUNTED and number.isascii() and number.isdigit() and len(number) <= COUNT_DIGITS_MAX:
+        return name, int(number)
+    raise _usage(f"`{text[:40]}` is no count", f"write `{COUNTED[1]}=9`; there are {', '.join(COUNTED)}")
 
 
 def _integrity(text: str) -> Integrity:
