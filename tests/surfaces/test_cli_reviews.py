@@ -21,7 +21,7 @@ TERMS = '@review("Delete this from the workspace?")\n@quorum("1")'
 def ready(home: Path, cli: Cli) -> Cli:
     """An installation where deletions may be waived, and done first by whoever is on call."""
     rules = home / "policy" / "starter.cedar"
-    rules.write_text(rules.read_text().replace(TERMS, f'{TERMS}\n@emergency("oncall")\n@waivable_s("28800")'))
+    rules.write_text(rules.read_text().replace(TERMS, f'{TERMS}\n@emergency("oncall")'))
     settings = home / "assent.toml"
     settings.write_text(f'{settings.read_text()}\n[people.{ME}]\nroles = ["oncall"]\n')
     assert cli("policy", "activate").code == Exit.DONE
@@ -72,6 +72,9 @@ def test_waived_calls_are_not_asked_about(ready: Cli) -> None:
     assert ready("waivers", "revoke", waiver[-8:], "--reason", "over").code != Exit.DONE
     assert ready("waive", "*", "--for", "agent:helper", "--reason", "x").code != Exit.DONE
     assert ready("waive", "files.delete", "--for", "agent:helper").code != Exit.DONE
+    for calls, hours in (("files.write", "1"), ("files.delete", "9")):
+        useless = ready("waive", calls, "--for", "agent:helper", "--reason", "x", "--hours", hours)
+        assert "lifts nothing" in useless.err
     assert ready("timeline").code == Exit.DONE
     assert ready("verify").code == Exit.DONE
 

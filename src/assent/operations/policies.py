@@ -83,6 +83,11 @@ class Policies:
         row = await self._store.policy_revision(tenant, revision)
         return RuleTexts(number=row[0], text=row[1], rules=_rule_texts(row[1])) if row else None
 
+    async def waivable_s(self, tenant: TenantId, covers: Callable[[str], bool]) -> int:
+        """For how long at most the policy in force lets people waive its questions about operations; 0: not at all."""
+        engine = await self.active(tenant)
+        return engine.waivable_s(covers) if engine is not None else 0
+
     def built(self, text: str) -> Engine:
         """An engine of a text that need not be in force. Raises Malformed: `policy_invalid`."""
         return self._build(text)

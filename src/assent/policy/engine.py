@@ -31,7 +31,7 @@ The cache
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from assent.execution.obligations import Obligations
@@ -252,6 +252,17 @@ class Engine:
         return approval.strength >= terms.quorum and completes(
             terms.demands, terms.quorum, voices, escalated=approval.escalated
         )
+
+    def waivable_s(self, covers: Callable[[str], bool]) -> int:
+        """For how long at most the questions about some operation that `covers` names may be waived; 0: for none."""
+        said = [
+            rule.terms.review.waivable_s
+            for offer in self.world.offers.values()
+            if covers(offer.name)
+            for rule in self.rules
+            if rule.terms.review is not None and self.world.reaches(rule, offer)
+        ]
+        return max(said, default=0)
 
     def roles_of(self, principal: str) -> frozenset[str]:
         """The roles of a principal that is declared; none of any other."""

@@ -46,9 +46,13 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     where: dict[str, tuple[str, ...]] = {}
     times: int = 0
 
+    def names(self, operation: str) -> bool:
+        """Whether it is about an operation at all, with some arguments."""
+        return _matches(self.operation, operation)
+
     def covers(self, operation: str, arguments: Mapping[str, Any]) -> bool:
         """Whether a call is of this kind, however often there was one."""
-        return _matches(self.operation, operation) and all(
+        return self.names(operation) and all(
             _all_match(patterns, arguments.get(name)) for name, patterns in self.where.items()
         )
 

@@ -67,6 +67,10 @@ async def waive(
         made = await house.gate.waivers.make(
             tenant, principal=for_, calls=calls, until_ms=until_ms, by=desk.place.person, reason=reason
         )
+        longest_s = await house.policies.waivable_s(tenant, made.allowance.names)
+    if longest_s < hours * 3_600:
+        told = f"for at most {longest_s} s" if longest_s else "not at all"
+        desk.note(f"this waiver lifts nothing: the policy in force lets questions about these calls be waived {told}")
 
     def tell(paper: Paper) -> None:
         paper.line(Span("Waived", Tone.WAIT), f"  {made.allowance} for {made.principal}")
