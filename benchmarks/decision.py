@@ -116,7 +116,7 @@ def bare(text: str, wish: Call) -> Callable[[], Any]:
         "principal": {"type": "Agent", "id": "writer"},
         "action": {"type": "Action", "id": world.offers[intent.operation].action},
         "resource": {"type": "Operation", "id": intent.operation},
-        "context": context_of(intent, digest, facts),
+        "context": context_of(intent, digest, facts, counts=()),
     }
     return lambda: cedarpy.is_authorized(request, rules, entities, schema)
 

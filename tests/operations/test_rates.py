@@ -20,13 +20,14 @@ HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 def at_most(count: int, name: str = "calls_this_hour", operation: str = "files.write") -> str:
     return (
         f'@id("at-most") @reason("that is enough") forbid (principal, action, resource == Operation::"{operation}")\n'
-        f"when {{ context.{name} >= {count} }};\n"
+        f"when {{ context has {name} && context.{name} >= {count} }};\n"
     )
 
 
 ASKED_FROM_TWO = (
     '@id("ask") @review("Go on?") forbid (principal, action, resource == Operation::"files.write")\n'
-    "when { context.calls_today >= 2 } unless { context has approval && context.approval.intent == context.intent };\n"
+    "when { context has calls_today && context.calls_today >= 2 }\n"
+    "unless { context has approval && context.approval.intent == context.intent };\n"
 )
 
 
@@ -147,7 +148,7 @@ def test_approved_call_is_decided_again_when_another_was_counted_first(tmp_path:
 def test_count_that_is_compared_with_another_fact_is_held_to_exactly(tmp_path: Path) -> None:
     rule = (
         '@id("sizes") forbid (principal, action, resource == Operation::"files.write")\n'
-        "when { context.calls_this_hour >= context.payload_bytes };\n"
+        "when { context has calls_this_hour && context.calls_this_hour >= context.payload_bytes };\n"
     )
     here = Scene(tmp_path, policy=WORK_POLICY + rule)
 

@@ -21,7 +21,14 @@ CONDITIONS = (
     "context.calls_this_hour > context.calls_today",
     "if context.inside_workspace then context.calls_this_hour < 6 else true",
 )
-FORBID = '@id("no") forbid (principal, action, resource == Operation::"files.read") when {{ {} }};\n'
+FORBID = '@id("no") forbid (principal, action, resource == Operation::"files.read") '
+FORBID += "when {{ context has calls_this_hour && context has calls_today && ({}) }};\n"
+
+
+TODAY = (
+    '@id("no") forbid (principal, action, resource == Operation::"files.read") '
+    "when { context has calls_today && context.calls_today > 1 };\n"
+)
 
 
 def rules(condition: str) -> str:
@@ -50,7 +57,7 @@ def test_decision_holds_just_below_the_next_constant(number: int, count: int) ->
 
 
 def test_only_counts_that_rules_of_the_operation_read_are_asked_for() -> None:
-    judge = engine(rules("context.calls_today > 1"))
+    judge = engine(READ_FILES + TODAY)
     assert judge.counts("files.read") == {"calls_today"}
     assert judge.counts("files.write") == judge.counts("files.nothing") == frozenset()
     assert engine(READ_FILES).counts("files.read") == frozenset()

@@ -183,6 +183,7 @@ class Engine:
             digest=case.digest if seen.sees_intent else "",
             run=intent.run if seen.sees_run else "",
             facts=case.facts,
+            counts=seen.counts,
         )
         key = (intent.operation, intent.principal, shown.decode())
         found = self._cache.get(key)
@@ -288,7 +289,7 @@ class Engine:
                 principal=self.world.uids[intent.principal],
                 action=case.offer.action,
                 resource=case.offer.name,
-                context=context_of(intent, case.digest, case.facts, approval),
+                context=context_of(intent, case.digest, case.facts, approval, counts=case.slice.counts),
             )
         )
 

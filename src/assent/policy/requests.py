@@ -6,10 +6,13 @@ the host; the schema makes it do so.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from assent.ledger.intents import Intent
 from assent.ledger.operations import Facts
+from assent.ledger.rates import COUNTS
 from assent.policy.approvals import Approval
 
 
@@ -31,9 +34,9 @@ class _Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     untrusted: tuple[str, ...]
     readers_permit: bool
     beyond_mandate: bool
-    calls_in_run: int
-    calls_this_hour: int
-    calls_today: int
+    calls_in_run: int | None = None
+    calls_this_hour: int | None = None
+    calls_today: int | None = None
     run: str = ""
     path: str = ""
     host: str = ""
@@ -47,9 +50,16 @@ _encode = msgspec.json.Encoder().encode
 
 
 def context(
-    *, on_behalf_of: tuple[str, ...], digest: str, run: str, facts: Facts, approval: Approval | None = None
+    *,
+    on_behalf_of: tuple[str, ...],
+    digest: str,
+    run: str,
+    facts: Facts,
+    approval: Approval | None = None,
+    counts: Collection[str] = COUNTS,
 ) -> bytes:
-    """The context of one call as JSON.
+    """The context of one call as JSON. `counts` are the counts of calls that any rule looks at; the others are left
+    out, since they cost every call.
 
     Raises:
         UnicodeEncodeError: a text is not valid Unicode.
@@ -69,9 +79,9 @@ def context(
             untrusted=facts.untrusted,
             readers_permit=facts.readers_permit,
             beyond_mandate=facts.beyond_mandate,
-            calls_in_run=facts.calls_in_run,
-            calls_this_hour=facts.calls_this_hour,
-            calls_today=facts.calls_today,
+            calls_in_run=facts.calls_in_run if "calls_in_run" in counts else None,
+            calls_this_hour=facts.calls_this_hour if "calls_this_hour" in counts else None,
+            calls_today=facts.calls_today if "calls_today" in counts else None,
             run=run,
             path=facts.path,
             host=facts.host,
@@ -83,10 +93,17 @@ def context(
     )
 
 
-def context_of(intent: Intent, digest: str, facts: Facts, approval: Approval | None = None) -> str:
+def context_of(
+    intent: Intent, digest: str, facts: Facts, approval: Approval | None = None, *, counts: Collection[str] = COUNTS
+) -> str:
     """The context of `intent` as JSON text."""
     return context(
-        on_behalf_of=intent.on_behalf_of, digest=digest, run=intent.run, facts=facts, approval=approval
+        on_behalf_of=intent.on_behalf_of,
+        digest=digest,
+        run=intent.run,
+        facts=facts,
+        approval=approval,
+        counts=counts,
     ).decode()
 
 

@@ -46,9 +46,9 @@ type Call = {
   untrusted: Set<String>,     // the arguments that a third party may have written
   readers_permit: Bool,       // false when something goes to a host that may not read it
   beyond_mandate: Bool,       // true when it goes beyond what was asked for; false when nobody said what was
-  calls_in_run: Long,         // how often the asker was let do this operation before: in this run (0 without one),
-  calls_this_hour: Long,      // since the hour began,
-  calls_today: Long,          // since midnight (UTC)
+  calls_in_run?: Long,        // how often the asker was let do this operation before: in this run (0 without one),
+  calls_this_hour?: Long,     // since the hour began,
+  calls_today?: Long,         // since midnight (UTC); each is there wherever a rule looks at it
   approval?: Approval,
 };
 
