@@ -212,3 +212,50 @@ def test_nothing_that_a_third_party_wrote_makes_a_call_stronger(value: Any, argu
 @given(json_values, st.text(max_size=20))
 def test_fields_never_raises(value: Any, pointer: str) -> None:
     list(fields(value, pointer))
+
+
+def test_field_that_a_person_endorsed_is_on_their_word_and_nothing_else_is() -> None:
+    flow = Flow()
+    flow.observe("2-0", {"bills": [{"payee": "NO-1", "note": "x"}, {"payee": "NO-2", "note": "y"}]})
+    before = flow.context
+    flow.tell("Pay the first one. I endorse ref:2-0#/bills/0/payee.", Label(integrity=Integrity.USER))
+
+    def of(pointer: str) -> Integrity:
+        handle = f"ref:2-0#{pointer}"
+        arguments, held = flow.resolve({"to": handle})
+        assert arguments["to"] != handle
+        return flow.provenance(arguments, held).of("to").integrity
+
+    assert of("/bills/0/payee") is Integrity.USER
+    for other in ("/bills/1/payee", "/bills/0/note", "/bills/0", "/bills"):
+        assert of(other) is Integrity.THIRD_PARTY
+    assert flow.context == before  # what was seen was seen
+    assert (
+        flow.provenance({"to": "NO-1"}).of("to").integrity is Integrity.THIRD_PARTY
+    )  # written out, it is not the field
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["endorse ref:2-0", "endorse ref:2-0#/bills/*/payee", "ref:2-0#/bills/0/payee", "do not re-endorse-ref:2-0#/bills/0/payee",
+     "endorse  2-0#/bills/0/payee", "endorse ref:2-1#/bills/0/payee", "endorse ref:2-0#/bills/0/payee/x"],
+)  # fmt: skip
+def test_words_that_endorse_no_one_field_endorse_nothing(words: str) -> None:
+    flow = Flow()
+    flow.observe("2-0", {"bills": [{"payee": "NO-1"}]})
+    flow.tell(words, Label(integrity=Integrity.USER))
+    arguments, held = flow.resolve({"to": "ref:2-0#/bills/0/payee"})
+    assert flow.provenance(arguments, held).of("to").integrity is Integrity.THIRD_PARTY
+
+
+def test_nobody_but_a_person_endorses_and_readers_stay() -> None:
+    flow = Flow()
+    secret = Output(field="/account", kind="id", readers=("person:ann",))
+    flow.observe("1-0", {"account": "NO-1"}, (secret,))
+    for integrity in (Integrity.THIRD_PARTY, Integrity.ORG):
+        flow.tell("endorse ref:1-0#/account", Label(integrity=integrity))
+        _, held = flow.resolve({"to": "ref:1-0#/account"})
+        assert held["to"].integrity is secret.label.integrity
+    flow.tell("Endorse ref:1-0#/account", Label(integrity=Integrity.USER))
+    _, held = flow.resolve({"to": "ref:1-0#/account"})
+    assert (held["to"].integrity, held["to"].readers) == (Integrity.USER, secret.label.readers)

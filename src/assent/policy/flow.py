@@ -6,6 +6,8 @@ An asker (a run of an agent, a program that drives one) is told words and observ
 - an argument that is a *handle* (`ref:NAME#/bills/0/payee`) is replaced by the value in that field of that result, and
   has that field's label;
 - an argument that is exactly an id which a declared field of a result held has that field's label;
+- a field that a person endorsed in so many words (`endorse ref:NAME#/bills/0/payee`) is on that person's word from then
+  on: that field of that result, and nothing else of it;
 - an argument that is exactly something a person named in their own words (an address, a path, a number, a quoted text,
   a name with a dot or a dash) is the person's;
 - anything else may be made of whatever was seen, so it has the context's label.
@@ -28,6 +30,10 @@ from assent.primitives.errors import Malformed
 from assent.primitives.labels import STRENGTH, Integrity, Label, joined
 
 HANDLE = re.compile(r"ref:([A-Za-z0-9_-]{1,120})(?:#((?:/[^\s]*)?))?\Z")
+# It stands where a sentence begins, so that nobody endorses by saying that they do not.
+ENDORSED = re.compile(
+    r"(?:^|[.!?;\n])\s*(?:I\s+)?endorse\s+(ref:[A-Za-z0-9_-]{1,120}#/[^\s]*[^\s.,;:!?])", re.IGNORECASE | re.MULTILINE
+)
 IDS_MAX = 100_000
 ID_CHARACTERS_MAX = 500
 NAMED_MAX = 2_000
@@ -56,6 +62,7 @@ class Flow:
         self._context = Label(integrity=Integrity.SYSTEM)
         self._seen: dict[str, _Seen] = {}
         self._known: dict[str, Label] = {}
+        self._endorsed: dict[tuple[str, str], Integrity] = {}
 
     @property
     def context(self) -> Label:
@@ -68,6 +75,8 @@ class Flow:
         if label.integrity in (Integrity.USER, Integrity.SYSTEM):
             for named in named_in(words):
                 self._know(named, label)
+            for name, pointer in endorsed_in(words):
+                self._endorsed[name, pointer] = label.integrity
 
     def weaken(self, label: Label) -> None:
         """The asker has seen something of this label."""
@@ -162,6 +171,9 @@ class Flow:
         if not found:
             raise _unknown(handle, f"the result has no field `{pointer[:80]}`")
         label = joined(_labels_at(seen, pointer))
+        vouched = self._endorsed.get((name, pointer), label.integrity)
+        if STRENGTH[vouched] > STRENGTH[label.integrity]:
+            label = replace(label, integrity=vouched)  # who may read it stays as it is
         return found[0], label
 
 
@@ -176,6 +188,12 @@ def has_handle(value: object) -> bool:
             return any(map(has_handle, value.values()))
         case _:
             return False
+
+
+def endorsed_in(words: str) -> list[tuple[str, str]]:
+    """The fields that a text endorses: of which result, and which field."""
+    found = [HANDLE.match(handle) for handle in ENDORSED.findall(words[:WORDS_CHARACTERS_MAX])]
+    return [(match[1], match[2]) for match in found if match and "*" not in match[2].split("/")][:NAMED_MAX]
 
 
 def named_in(words: str) -> list[str]:
