@@ -237,7 +237,8 @@ def test_field_that_a_person_endorsed_is_on_their_word_and_nothing_else_is() -> 
 
 @pytest.mark.parametrize(
     "words",
-    ["endorse ref:2-0", "endorse ref:2-0#/bills/*/payee", "ref:2-0#/bills/0/payee", "do not re-endorse-ref:2-0#/bills/0/payee",
+    ["endorse ref:2-0", "endorse ref:2-0#/bills/*/payee", "ref:2-0#/bills/0/payee",
+     "I do not endorse ref:2-0#/bills/0/payee", "never endorse ref:2-0#/bills/0/payee",
      "endorse  2-0#/bills/0/payee", "endorse ref:2-1#/bills/0/payee", "endorse ref:2-0#/bills/0/payee/x"],
 )  # fmt: skip
 def test_words_that_endorse_no_one_field_endorse_nothing(words: str) -> None:
