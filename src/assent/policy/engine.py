@@ -207,8 +207,9 @@ class Engine:
         if not first.rules:
             return self._unpermitted(case)
         forbids = case.slice.named(first.rules)
-        if not case.slice.asks:
-            return self._forbidden(case, forbids, forbids)
+        hard = tuple(rule for rule in forbids if not rule.asks)
+        if hard:
+            return self._forbidden(case, forbids, hard)
         return self._reviewable(case, forbids, approval)
 
     def _reviewable(self, case: _Case, forbids: tuple[Rule, ...], approval: Approval | None) -> Decision:
@@ -277,7 +278,8 @@ class Engine:
         groups = dict.fromkeys((frozenset(people), frozenset(people.difference(case.intent.on_behalf_of))))
         answer = Answer(allowed=False)
         for group in groups:
-            answer = self._ask(case, Hypothetical(intent=case.digest, quorum=quorum, approvers=tuple(sorted(group))))
+            supposed = Hypothetical(intent=case.digest, quorum=quorum, approvers=tuple(sorted(group)))
+            answer = self._ask(case, supposed, case.slice.probe)
             if answer.allowed or answer.failed:
                 break
         return answer

@@ -19,15 +19,13 @@ from assent.policy.world import World
 
 
 class Slice:
-    """Some rules and their judge. `asks`: an approval can matter; `sees_*`: the digest or the run can; `counts`: the
-    counts that they read."""
+    """Some rules and their judge. `sees_*`: the digest or the run can matter; `counts`: the counts that they read."""
 
     def __init__(self, *, rules: Iterable[Rule], making: Callable[[Iterable[Rule]], Judge]) -> None:
         self.rules: Final[Mapping[str, Rule]] = {rule.id: rule for rule in rules}
         self.judge: Final = making(self.rules.values())
         self._making: Final = making
         seen = frozenset[str]().union(*(rule.reads for rule in self.rules.values()))
-        self.asks: Final = any(rule.forbids and rule.asks for rule in self.rules.values())
         self.sees_intent: Final = not seen.isdisjoint({"intent", WHOLE})
         self.sees_run: Final = not seen.isdisjoint({"run", WHOLE})
         self.counts: Final = frozenset(COUNTS) if WHOLE in seen else seen & COUNTS.keys()
@@ -38,6 +36,12 @@ class Slice:
         permits = (rule for rule in self.rules.values() if not rule.forbids)
         forbids = (rule for rule in self.rules.values() if rule.forbids)
         return self._making(permits), self._making(forbids)
+
+    @cached_property
+    def probe(self) -> Judge:
+        """What is left to be asked about an approval, once it is known what happens without: the permits, and the
+        forbids that look at approvals. Another forbid says the same as before."""
+        return self._making(rule for rule in self.rules.values() if not rule.forbids or rule.asks)
 
     def named(self, ids: Iterable[str]) -> tuple[Rule, ...]:
         """The rules with these ids, in the order given."""
