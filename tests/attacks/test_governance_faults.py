@@ -24,6 +24,7 @@ from assent.ledger.effects import Effect, EffectState, Move
 from assent.ledger.intents import Intent, intent_bytes, intent_digest
 from assent.ledger.journals import Note, content, note
 from assent.ledger.ports import LedgerStore
+from assent.ledger.rates import Count
 from assent.ledger.reviews import ReviewState
 from assent.policy.approvals import Approval
 from assent.policy.principals import KnownPrincipal, check_principal, is_principal, is_role
@@ -289,6 +290,13 @@ def test_clock_of_a_node_that_disagrees_with_the_databases_opens_no_review(tmp_p
 
 # Tenants: every read and every command of the port, with another tenant's ids
 
+THEIR_COUNT = Count("rate:theirs", Window.ALL)
+
+
+async def _counted(store: Any) -> int:
+    return sum(await store.counted(GLOBEX, [THEIR_COUNT]))
+
+
 READS = {
     "effect": lambda s, theirs: s.effect(GLOBEX, theirs.id),
     "effect_by_key": lambda s, theirs: s.effect_by_key(GLOBEX, "their-key"),
@@ -299,6 +307,7 @@ READS = {
     "history": lambda s, theirs: s.history(GLOBEX, msgspec.structs.replace(theirs, tenant=GLOBEX)),
     "histories": lambda s, theirs: s.histories(GLOBEX, "their-run", limit=99),
     "budgets": lambda s, theirs: s.budgets(GLOBEX, limit=99),
+    "counted": lambda s, theirs: _counted(s),
     "journal": lambda s, theirs: s.journal(GLOBEX, "session", "theirs"),
     "journals": lambda s, theirs: s.journals(GLOBEX, "session", limit=99),
     "notes": lambda s, theirs: s.notes(GLOBEX, "session", "theirs"),
@@ -374,7 +383,7 @@ def test_nothing_of_a_tenant_is_told_to_another_and_nothing_of_it_changes(tmp_pa
                 desk.scribe.accept(intent_to(ACME, key="their-key", run="their-run"), Verdict.REVIEW)
             )
             granted = await desk.granted(ACME)
-            few = (Hold(scope="tenant", unit=Unit.CALLS, window=Window.ALL, amount=1, limit=9),)
+            few = (Hold(scope="tenant", unit=Unit.CALLS, window=Window.ALL, amount=1, limit=9), THEIR_COUNT.hold(9))
             await desk.settle(await desk.accept(ACME, holds=few))
             begun = _noted(-1, "session.opened")
             await store.apply(
