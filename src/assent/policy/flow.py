@@ -39,6 +39,8 @@ ID_CHARACTERS_MAX = 500
 NAMED_MAX = 2_000
 WORDS_CHARACTERS_MAX = 1_000_000
 
+_INDEX = re.compile(r"(0|[1-9][0-9]{0,8})\Z")
+"""As RFC 6901 writes it: a place has one name, or what is said of it could be missed by another."""
 _QUOTES = "\"'`\u201c\u201d\u201e\u2018\u2019"
 _QUOTED = re.compile(f"[{_QUOTES}]([^{_QUOTES}\n]{{1,500}})[{_QUOTES}]")
 # What names one thing in a sentence: it holds something that plain words do not (a digit, @, /, or a dot, dash,
@@ -47,11 +49,19 @@ _TOKEN = re.compile(rf"[^\s{_QUOTES}<>(){{}}\[\],;]{{1,500}}")
 _TELLING = re.compile(r"[\d@/]|\w[.:_-]\w")
 
 
+class _Field(NamedTuple):
+    """What is known of a field of a result."""
+
+    field: str
+    kind: str
+    label: Label
+
+
 class _Seen(NamedTuple):
     """One result: its value, and what is known of its fields."""
 
     value: Any
-    outputs: tuple[Output, ...]
+    outputs: tuple[_Field, ...]
     rest: Label
 
 
@@ -82,13 +92,15 @@ class Flow:
         """The asker has seen something of this label."""
         self._context = joined((self._context, label))
 
-    def observe(self, name: str, value: object, outputs: Iterable[Output] = ()) -> Label:
+    def observe(self, name: str, value: object, outputs: Iterable[Output] = (), *, asked: Label | None = None) -> Label:
         """The asker is shown a result, which it can name as `ref:NAME`; the label of all of it.
 
-        What no output speaks of is a third party's.
+        What no output speaks of is a third party's. `asked` is the label of what the asker had seen when it asked
+        (by default, of all that it has seen): the result may hold any of that, so nobody else may read it.
         """
-        known = tuple(outputs)
-        root = next((one.label for one in known if not one.field), Label())
+        readers = (self._context if asked is None else asked).readers
+        known = tuple(_Field(one.field, one.kind, _for(readers, one.label)) for one in outputs)
+        root = next((one.label for one in known if not one.field), _for(readers, Label()))
         seen = self._seen[name] = _Seen(value, known, root)
         labels = [root]
         for output in known:
@@ -147,6 +159,8 @@ class Flow:
             return  # what is not known is judged by the context, which is never better
         if before is None or STRENGTH[label.integrity] > STRENGTH[before.integrity]:
             self._known[text] = label
+        elif label.integrity is before.integrity:
+            self._known[text] = joined((before, label))
 
     def _resolved(self, value: Any, held: list[Label]) -> Any:  # noqa: ANN401 (a JSON value)
         match value:
@@ -234,23 +248,28 @@ def judged(facts: Facts, provenance: Provenance, contract: OperationContract, ar
     )
 
 
+def _for(readers: tuple[str, ...] | None, label: Label) -> Label:
+    """A label, for no more than these readers."""
+    return joined((label, Label(integrity=Integrity.SYSTEM, readers=readers)))
+
+
 def _may_read(who: str, labels: Iterable[Label]) -> bool:
     return all(label.readers is None or who in label.readers for label in labels)
 
 
 def _labels_at(seen: _Seen, pointer: str) -> list[Label]:
     """The labels of what stands at a pointer: of the nearest output above it or at it, and of all below it."""
-    steps = pointer.split("/")[1:]
-    above: tuple[int, Label] = (-1, seen.rest)
+    steps = list(map(_unescaped, pointer.split("/")[1:]))
+    above: dict[int, list[Label]] = {-1: [seen.rest]}
     below: list[Label] = []
     for output in seen.outputs:
-        theirs = output.field.split("/")[1:]
+        theirs = list(map(_unescaped, output.field.split("/")[1:]))
         common = all(a in (b, "*") for a, b in zip(theirs, steps, strict=False))
         if common and len(theirs) <= len(steps):
-            above = max(above, (len(theirs), output.label), key=lambda one: one[0])
+            above.setdefault(len(theirs), []).append(output.label)
         elif common:
             below.append(output.label)
-    return [above[1], *below]
+    return [*above[max(above)], *below]
 
 
 def _has_more(seen: _Seen) -> bool:
@@ -287,7 +306,7 @@ def _inside(place: object, step: str, key: str) -> Iterable[Any]:
     if isinstance(place, list | tuple):
         if step == "*":
             return place
-        return [place[int(key)]] if key.isascii() and key.isdecimal() and int(key) < len(place) else []
+        return [place[int(key)]] if _INDEX.match(key) and int(key) < len(place) else []
     return []
 
 

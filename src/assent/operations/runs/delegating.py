@@ -10,13 +10,14 @@ from assent.ledger.journals import Note
 from assent.ledger.ports import LedgerStore
 from assent.operations.runs import entries, steps
 from assent.operations.runs.entries import Ended, Started
+from assent.operations.runs.flowing import mandates_of
 from assent.operations.runs.states import ALIVE, RunMove, RunState
 from assent.operations.runs.story import Story
 from assent.operations.runs.surroundings import Around, harmless
 from assent.operations.toolbox import Offer
 from assent.policy.mandates import Mandate, read_mandate
 from assent.primitives.ids import TenantId
-from assent.primitives.labels import Label
+from assent.primitives.labels import Label, joined
 from assent.reasoning.agents import AgentDefinition
 from assent.reasoning.context import Source
 from assent.reasoning.failures import FailureKind, failure
@@ -59,12 +60,13 @@ class Delegating:
             agent, tools=narrowed, delegated=tuple(tool for tool in agent.delegated if tool in narrowed)
         )
         around = await self._around(child)
+        mandates, owners = _binding(story, step)
         task = Message(role="user", parts=(Text(text=str(step.call.arguments.get("task", ""))),))
         begun = Started(
             agent=child, offers=self._offers(child, around), sections=around.sections, prior=(), task=task,
             on_behalf_of=(parent.agent.principal, *parent.on_behalf_of), by=parent.agent.principal,
-            depth=parent.depth + 1, ancestors=chain, mandates=(*parent.mandates, *purpose_of(child)),
-            mandated_by=parent.owners(run),
+            depth=parent.depth + 1, ancestors=chain, task_label=step.call.provenance.of("task"),
+            mandates=(*mandates, *purpose_of(child)), mandated_by=owners,
         )  # fmt: skip
         return entries.started(child_id(run, step.turn, step.place), begun, parent=run, salt=self._salt())
 
@@ -73,16 +75,17 @@ class Delegating:
         with what the person said, as the person said it. What is said to it besides is a model's, and told as that."""
         run, parent = story.journal.id, story.begun
         around = await self._around(agent)
+        mandates, owners = _binding(story, step)
         note = str(step.call.arguments.get("note", ""))
         handed = Source(
             name="handed_over", text=harmless(f"`{parent.agent.name}` handed this conversation over to you. {note}"),
-            source=f"agent:{parent.agent.name}", label=Label(), priority=30,
+            source=f"agent:{parent.agent.name}", label=joined((Label(), step.call.provenance.of("note"))), priority=30,
         )  # fmt: skip
         begun = Started(
             agent=agent, offers=self._offers(agent, around), sections=(handed, *around.sections), prior=parent.prior,
             task=parent.task, by=parent.by, on_behalf_of=(parent.agent.principal, *parent.on_behalf_of),
             depth=parent.depth + 1, ancestors=(*parent.ancestors, parent.agent.name), todo=parent.todo,
-            mandates=(*parent.mandates, *purpose_of(agent)), mandated_by=parent.owners(run),
+            task_label=parent.task_label, mandates=(*mandates, *purpose_of(agent)), mandated_by=owners,
         )  # fmt: skip
         return entries.started(child_id(run, step.turn, step.place), begun, parent=run, salt=self._salt())
 
@@ -106,6 +109,12 @@ class Delegating:
             notes.append(entries.ended(child, RunMove.CANCEL, Ended(), by=run, salt=self._salt()))
             notes += await self.ends_of(tenant, child.id)
         return notes
+
+
+def _binding(story: Story, step: steps.Attend) -> tuple[tuple[Mandate, ...], tuple[str, ...]]:
+    """What binds who works for a run: all that binds the run, a plan that was confirmed too; and whose each is."""
+    held = mandates_of(story, step.turn)
+    return tuple(mandate for mandate, _ in held), tuple(owner for _, owner in held)
 
 
 def purpose_of(agent: AgentDefinition) -> tuple[Mandate, ...]:

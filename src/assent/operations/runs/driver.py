@@ -176,7 +176,9 @@ class Driver:
                 hidden = Ended(failure=failure(FailureKind.ANSWER_WITHHELD, why))
                 await self.end(story, RunMove.FAIL, hidden, by="assent", tell=tell)
             case steps.End():
-                await self.end(story, step.move, step.payload, by="assent", tell=tell)
+                readers = flow_of(story, prior=told.prior, turn=story.turn + 1).context.readers
+                payload = step.payload if readers is None else replace(step.payload, readers=readers)
+                await self.end(story, step.move, payload, by="assent", tell=tell)
 
     async def _heeding(self, story: Story, since: int, tell: OnRunEvent) -> Story:
         """The story between two steps: with what was said to the run meanwhile, and stopped if that was asked for."""
@@ -296,7 +298,7 @@ class Driver:
         attempt = story.tries.get((turn, place), -1) + 1
         wish = self._wish(story, operation, arguments, provenance, key_of_call(run, turn, place, attempt))
         if not provenance.beyond:  # a person who lets it go beyond lets just this call
-            wish = replace(wish, holds=taken_of(story, operation, arguments))
+            wish = replace(wish, holds=taken_of(story, turn, operation, arguments))
         asks_max = story.begun.agent.asks_max
         if asks_max and story.asks + len(before) >= asks_max:  # each of those beside it might ask, too
             wish = replace(wish, may_ask=False)

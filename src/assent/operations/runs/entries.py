@@ -18,6 +18,7 @@ from assent.operations.runs.states import RUN, RunMove, RunState
 from assent.operations.toolbox import Offer
 from assent.policy.mandates import Mandate
 from assent.primitives.digests import digest
+from assent.primitives.labels import Integrity, Label
 from assent.reasoning.agents import AgentDefinition
 from assent.reasoning.context import Source
 from assent.reasoning.failures import Failure
@@ -33,7 +34,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What a run begins with and keeps to: the agent as it was, its tools, whom it acts for, what was said before
     (digests of pieces), what it is told beside the transcript, what was to be done before, and the task. `by` is who
     gave it, and `mandates` say what was asked for; the first of them are the mandates of the runs in `mandated_by`, the
-    others its own."""
+    others its own. `task_label` is whose word the task is: a person's, or a model's that hands work on."""
 
     agent: AgentDefinition
     offers: tuple[Offer, ...]
@@ -48,6 +49,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     todo: tuple[dict[str, Any], ...] = ()
     mandates: tuple[Mandate, ...] = ()
     mandated_by: tuple[str, ...] = ()
+    task_label: Label = Label(integrity=Integrity.USER)
 
     def owners(self, run: str) -> tuple[str, ...]:
         """Whose each of the mandates is; `run` is this one."""
@@ -77,10 +79,16 @@ class Compacted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a run ended: its last words, or what failed."""
+    """How a run ended: its last words and who may read them (unset: whoever the tenant lets), or what failed."""
 
     text: str = ""
     failure: Failure | None = None
+    readers: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def label(self) -> Label:
+        """Of the words: a model's, for whom they are."""
+        return Label(readers=None if self.readers is msgspec.UNSET else self.readers)
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -33,8 +33,10 @@ def flow_of(story: Story, *, prior: Sequence[Piece], turn: int) -> Flow:
         flow.weaken(piece.label)
         if piece.label.integrity is Integrity.USER and isinstance(piece.what, Said):
             flow.tell(text_of(piece.what.message), piece.label)
-    for said in (story.begun.task, *(one.message for one in story.heard if one.after < turn)):
-        flow.tell(text_of(said), _USER)
+    flow.tell(text_of(story.begun.task), story.begun.task_label)
+    for heard in story.heard:
+        if heard.after < turn:
+            flow.tell(text_of(heard.message), _USER)
     return flow
 
 
@@ -69,7 +71,7 @@ def provenance_of(
     offer = story.begun.offer_of(call.name)
     arguments, held = arguments_of(story, turn, call)
     found = flow.provenance(arguments, held | dict.fromkeys(offer.given, OWN.context))
-    mandates = (*story.begun.mandates, *_confirmed(story, turn))
+    mandates = [mandate for mandate, _ in mandates_of(story, turn)]
     if contract is None or not mandates:
         return arguments, found
     used = [*_used(story), *((story.begun.offer_of(one.name).operation, one.arguments) for one in before)]
@@ -77,19 +79,24 @@ def provenance_of(
     return arguments, replace(found, beyond=why)
 
 
-def taken_of(story: Story, operation: str, arguments: Mapping[str, Any]) -> tuple[Hold, ...]:
+def taken_of(story: Story, turn: int, operation: str, arguments: Mapping[str, Any]) -> tuple[Hold, ...]:
     """What a call takes of the mandates that count how often: one of a pool that is the run's whose mandate it is, so
     runs that work side by side under one mandate share what it permits, whoever is faster."""
     holds = []
-    for number, (mandate, owner) in enumerate(
-        zip(story.begun.mandates, story.begun.owners(story.journal.id), strict=True)
-    ):
+    for number, (mandate, owner) in enumerate(mandates_of(story, turn)):
         covering = [(place, one) for place, one in enumerate(mandate.allowances) if one.covers(operation, arguments)]
         if covering and all(one.times for _, one in covering):
             place, one = covering[0]
             scope = f"run:{owner}/mandate-{number}-{place}"
             holds.append(Hold(scope=scope, unit=Unit.CALLS, window=Window.ALL, amount=1, limit=one.times))
     return tuple(holds)
+
+
+def mandates_of(story: Story, turn: int) -> list[tuple[Mandate, str]]:
+    """What binds a run in a turn, and whose each is; the order never changes, what is new comes last."""
+    run = story.journal.id
+    given = zip(story.begun.mandates, story.begun.owners(run), strict=True)
+    return [*given, *((one, run) for one in _confirmed(story, turn))]
 
 
 def _confirmed(story: Story, turn: int) -> list[Mandate]:

@@ -33,7 +33,10 @@ def results_before(story: Story, turn: int) -> Flow:
     flow = Flow()
     for (of, place), call in sorted(story.calls.items()):
         if of < turn and call.effect.state not in NEVER:
-            flow.observe(handle_of(of, place), call.value, offer_at(story, of, place).outputs)
+            asked = call.provenance.context
+            flow.observe(handle_of(of, place), call.value, offer_at(story, of, place).outputs, asked=asked)
+            if child := story.children.get(call.effect.id):
+                flow.weaken(child.label)
             if call.failed:
                 flow.weaken(Label())  # what went wrong is told in somebody else's words
     return flow

@@ -18,10 +18,11 @@ from assent.execution.outcomes import Outcome
 from assent.ledger.effects import Effect, EffectState
 from assent.ledger.journals import Journal
 from assent.ledger.ports import Record
+from assent.ledger.provenance import UNVOUCHED, Provenance
 from assent.operations.models import COMPLETION, FAULT
 from assent.operations.runs.entries import FLAGS, PATIENCE, Compacted, Ended, Heard, Started
 from assent.operations.runs.telling import told
-from assent.operations.timelines import intent_of, outcome_of, reason_of
+from assent.operations.timelines import intent_of, outcome_of, provenance_of, reason_of
 from assent.primitives.errors import InvariantBroken, Refused
 from assent.reasoning.failures import FailureKind, Fault
 from assent.reasoning.interpretation import CALLS_MAX
@@ -53,6 +54,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     arguments: dict[str, Any]
     rules: tuple[str, ...] = ()
     reason: str = ""
+    provenance: Provenance = UNVOUCHED
 
     @property
     def over(self) -> bool:
@@ -329,6 +331,7 @@ def _call(effect: Effect, outcome: Outcome | None, history: Sequence[Record]) ->
         arguments=intent.arguments if intent else {},
         rules=tuple(ruled[-1]) if ruled else (),
         reason=reason_of(history),
+        provenance=provenance_of(history),
     )
 
 

@@ -77,7 +77,7 @@ def transcript_of(
     with, and `prior` are its pieces; without one they are what was said before the run."""
     pieces = list(prior)
     if base is None:
-        pieces.append(_said(story.begun.task, story.begun.by, Label(integrity=Integrity.USER)))
+        pieces.append(_said(story.begun.task, story.begun.by, story.begun.task_label))
     last = story.turn if through is None else through
     for turn in range(base.through + 1 if base else 1, last + 1):
         pieces += _turn(story, turn, told=joined(piece.label for piece in pieces))
@@ -142,11 +142,14 @@ def _handles(story: Story, turn: int, place: int, *, failed: bool) -> str:
 def _label_of_results(story: Story, turn: int, answer: Completion) -> Label:
     """A third party's, unless somebody vouches for every one of them."""
     places = range(len(proposals_of(answer)))
-    if not places or any((turn, place) not in story.calls or story.calls[turn, place].failed for place in places):
-        return Label()
-    offers = [offer_at(story, turn, place) for place in places]
+    calls = [story.calls.get((turn, place)) for place in places]
+    offers = [offer_at(story, turn, place) for place, call in zip(places, calls, strict=True) if call]
+    ends = [story.children.get(call.effect.id) for call in calls if call]
     roots = [[one.label for one in offer.outputs if not one.field][:1] or [Label()] for offer in offers]
     kept = [Label(integrity=Integrity.SYSTEM, readers=one.readers) for offer in offers for one in offer.outputs]
+    kept += [end.label for end in ends if end]
+    if not calls or any(call is None or call.failed for call in calls):
+        kept.append(Label())
     return joined((*(one for root in roots for one in root), *kept))
 
 
