@@ -82,7 +82,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "policy backtest": (),
     "policy coverage": (),
     "policy compare": (),
-    "policy sign": ("ann.key",),
+    "policy sign": ("ann.key", "--new", "ann"),
     "policy activate": (),
     "policy show": (),
     "connect openapi": ("pets.json", "--name", "pets", "--yes"),
