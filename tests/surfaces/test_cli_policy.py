@@ -221,6 +221,7 @@ def test_activate_shows_what_loosens_and_refuses_it_when_only_tighter_may_be(hom
     assert cli("policy", "activate", "--tighter").code == 0
 
 
+@pytest.mark.slow
 def test_matrix_is_written_checked_and_noted_when_it_is_stale(home: Path, extra: Path, cli: Cli) -> None:
     assert cli("policy", "matrix", "--check").code == 1
     assert not (home / "policy" / "MATRIX.md").exists()
