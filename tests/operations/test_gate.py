@@ -12,10 +12,11 @@ import pytest
 from assent.execution.orders import FileOrder
 from assent.execution.outcomes import Ending
 from assent.ledger import dispatch
-from assent.ledger.commands import ExpireReviews, FenceOut
+from assent.ledger.commands import ActivatePolicy, ExpireReviews, FenceOut
 from assent.ledger.effects import EffectState
 from assent.ledger.reviews import ReviewState
 from assent.operations import gate
+from assent.primitives.digests import digest
 from assent.primitives.errors import Conflict, Malformed, NotFound, Refused, Unavailable
 from assent.primitives.ids import EffectId, TenantId
 from assent.primitives.leases import SYSTEM
@@ -609,6 +610,28 @@ def test_settled_calls_are_told_again_when_only_their_key_is_known(tmp_path):
         again = await bench.perform("files.write", WRITE, key="k")
         assert again.outcome is not None
         assert (again.effect.state, again.outcome.code, again.outcome.value) == ("failed", "no_space", {"left": 0})
+
+    scene.run(body)
+    assert scene.deeds == 1
+
+
+def test_policy_of_another_release_is_told_from_one_that_keeps_changing(scene):
+    async def body(bench: Bench) -> None:
+        found = await bench.policies.active_revision(ACME)
+        assert found is not None
+        text = f"{WORK_POLICY}// as another release read it\n"
+        older = ActivatePolicy(
+            tenant=ACME, revision=digest(b"other facts"), text=text, by=ANN,
+            expected=found[0],
+        )  # fmt: skip
+        await bench.store.apply(older)
+        bench.policies.forget(ACME)
+        with pytest.raises(Refused) as refused:
+            await bench.perform("files.write", WRITE)
+        assert refused.value.code == "policy_outdated"
+        assert await bench.store.effects(ACME, limit=9) == []
+        assert (await bench.policies.activate(ACME, text, by=ANN)).changed
+        assert (await bench.perform("files.write", WRITE)).effect.state is EffectState.SUCCEEDED
 
     scene.run(body)
     assert scene.deeds == 1

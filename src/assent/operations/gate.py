@@ -42,7 +42,7 @@ from assent.operations.budgeting import Budgeting, brought_by, held_by, is_look
 from assent.operations.counting import Counting
 from assent.operations.dispensations import Dispensation, Dispensations, Ready
 from assent.operations.policies import Policies
-from assent.operations.refusals import denied, exhausted, no_rung, unsettled_policy
+from assent.operations.refusals import denied, exhausted, no_rung
 from assent.operations.standing import Standing
 from assent.operations.targets import Targets
 from assent.operations.timelines import provenance_of
@@ -129,7 +129,7 @@ class Gate:
                 return await self._decide_and_accept(wish, asked, on_event, on_accepted, steering)
             except Conflict as conflict:
                 self._forget_or_raise(wish.tenant, conflict)
-        raise unsettled_policy()
+        raise await self._policies.unsettled(wish.tenant)
 
     async def release(
         self,
@@ -167,7 +167,7 @@ class Gate:
                     return await self._standing.told(tenant, effect.id, exhausted(seq, ready.decision))
                 dispatched = _at(effect, seq, attempt=1, state=EffectState.DISPATCHED)
                 return await self._carry(dispatched, ready, on_event, steering)
-        raise unsettled_policy()
+        raise await self._policies.unsettled(tenant)
 
     async def resend(self, effect: Effect, intent: Intent, *, on_event: OnEvent = _ignore) -> Answer:
         """Send an unknown effect again under a new attempt. The caller knows that its contract permits that.
@@ -190,7 +190,7 @@ class Gate:
             else:
                 assert not isinstance(seq, Shortage), "what it held stands, so it asks for no more"
                 return await self._carry(_at(effect, seq, attempt=attempt, state=effect.state), ready, on_event)
-        raise unsettled_policy()
+        raise await self._policies.unsettled(effect.tenant)
 
     async def settle_owed(self) -> int:
         """Record results that the database could not take when they came; see `Dispatcher.settle_owed`."""

@@ -10,12 +10,12 @@ from assent.ledger.commands import ActivatePolicy
 from assent.ledger.decisions import Decision
 from assent.ledger.policy_signatures import Signers
 from assent.ledger.ports import ActivePolicy, LedgerStore
-from assent.operations.refusals import no_policy, unsigned
+from assent.operations.refusals import no_policy, outdated_policy, unsettled_policy, unsigned
 from assent.policy.activation import Report
 from assent.policy.engine import Engine
 from assent.policy.text import pieces
 from assent.primitives.digests import Digest
-from assent.primitives.errors import Conflict, Malformed, Refused
+from assent.primitives.errors import AssentError, Conflict, Malformed, Refused
 from assent.primitives.ids import TenantId
 
 Build = Callable[[str], Engine]
@@ -72,6 +72,14 @@ class Policies:
         if row is None:
             return no_policy()
         return unsigned(self._signers.lacking(row.revision, row.signatures), revision=row.revision)
+
+    async def unsettled(self, tenant: TenantId) -> AssentError:
+        """Why a call could not be decided, however often that was tried: the active text, read by this release, is
+        another revision than the one that was activated, or it keeps changing."""
+        row = await self._store.active_policy(tenant)
+        if row is not None and self._build(row[2]).revision != row[0]:
+            return outdated_policy()
+        return unsettled_policy()
 
     async def active_revision(self, tenant: TenantId) -> tuple[Digest, int] | None:
         """Revision and number of what is active, without reading its rules."""

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from assent.ledger.budgets import Shortage
 from assent.ledger.decisions import Decision, Rung, Verdict
-from assent.primitives.errors import Conflict
+from assent.primitives.errors import Conflict, Refused
 
 
 def unsettled_policy() -> Conflict:
@@ -22,6 +22,14 @@ def no_policy() -> Decision:
 def unsigned(lacking: str, *, revision: str) -> Decision:
     """The policy in force is not signed by those who must sign it."""
     return denied("policy_unsigned", f"the policy in force decides nothing: {lacking}", revision=revision)
+
+
+def outdated_policy() -> Refused:
+    """The same files mean another revision now, since what rules can look at is part of it."""
+    return Refused(
+        "policy_outdated", "the policy in force was put in force by another release, which knew other facts",
+        hint="`assent policy activate` puts the files in force for this one",
+    )  # fmt: skip
 
 
 def no_rung(rungs: tuple[Rung, ...]) -> str:
