@@ -149,6 +149,28 @@ def test_answer_of_a_person_is_a_persons_word(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
+@pytest.mark.parametrize(("task", "answer", "pays_at_once"), [
+    ("pay the letter", "endorse ref:1-0#/result", True),
+    ("endorse ref:1-0#/result and pay it", "yes", False),  # said before anybody knew what it would be
+    ("pay the letter", "I do not endorse ref:1-0#/result", False),
+])  # fmt: skip
+def test_field_that_a_person_endorses_in_a_run_is_theirs_if_it_had_been_shown(
+    tmp_path: Path, task: str, answer: str, pays_at_once: bool
+) -> None:
+    async def body() -> None:
+        lines = [
+            line("", ("bank_letter", {})), line("", ("ask_user", {"question": "this one?"})),
+            line("", pays("ref:1-0#/result")), line("done"),
+        ]  # fmt: skip
+        async with bank(tmp_path, *lines) as node:
+            seen = await answered(node, task, of=agent(*TOOLS))
+            await node.runs.hear(TENANT, seen.id, answer, by=ANN, answers=seen.waits_for.split()[1])
+            seen = await node.runs.drive(TENANT, seen.id)
+            assert (seen.state, bool(PAID)) == (("finished", True) if pays_at_once else ("waiting", False))
+
+    asyncio.run(body())
+
+
 def test_call_beyond_what_was_asked_for_waits_for_a_yes_that_widens_nothing_else(tmp_path: Path) -> None:
     async def body() -> None:
         writes = [("write", {"path": path, "content": "x"}) for path in ("notes/a", "notes/b", "other", "notes/../c")]

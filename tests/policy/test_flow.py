@@ -260,3 +260,14 @@ def test_nobody_but_a_person_endorses_and_readers_stay() -> None:
     flow.tell("Endorse ref:1-0#/account", Label(integrity=Integrity.USER))
     _, held = flow.resolve({"to": "ref:1-0#/account"})
     assert (held["to"].integrity, held["to"].readers) == (Integrity.USER, secret.label.readers)
+
+
+def test_nobody_endorses_what_is_still_to_come_or_more_than_one_value() -> None:
+    flow = Flow()
+    flow.tell("endorse ref:1-0#/account", Label(integrity=Integrity.USER))
+    flow.observe("1-0", {"account": "EVIL-9", "all": {"account": "EVIL-9"}})
+    flow.tell("endorse ref:1-0#/all", Label(integrity=Integrity.USER))
+    flow.tell("endorse ref:1-0#/account", Label(integrity=Integrity.USER), shown=lambda name: name != "1-0")
+    for pointer in ("/account", "/all", "/all/account"):
+        _, held = flow.resolve({"to": f"ref:1-0#{pointer}"})
+        assert held["to"].integrity is Integrity.THIRD_PARTY, pointer

@@ -7,7 +7,7 @@ An asker (a run of an agent, a program that drives one) is told words and observ
   has that field's label;
 - an argument that is exactly an id which a declared field of a result held has that field's label;
 - a field that a person endorsed in so many words (`endorse ref:NAME#/bills/0/payee`) is on that person's word from then
-  on: that field of that result, and nothing else of it;
+  on: one value of a result that had been shown by then, and nothing else of it;
 - an argument that is exactly something a person named in their own words (an address, a path, a number, a quoted text,
   a name with a dot or a dash) is the person's;
 - anything else may be made of whatever was seen, so it has the context's label.
@@ -18,7 +18,7 @@ A part of a text is never matched, and what the asker says about its own argumen
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -79,14 +79,17 @@ class Flow:
         """The label of everything that was seen."""
         return self._context
 
-    def tell(self, words: str, label: Label) -> None:
-        """The asker is told these words. What a person names in them counts as named by the person."""
+    def tell(self, words: str, label: Label, *, shown: Callable[[str], bool] = lambda _: True) -> None:
+        """The asker is told these words. What a person names in them counts as named by the person. `shown` says which
+        of the results that were seen by now had been when the words were said: nobody endorses what is still to come.
+        """
         self.weaken(label)
         if label.integrity in (Integrity.USER, Integrity.SYSTEM):
             for named in named_in(words):
                 self._know(named, label)
             for name, pointer in endorsed_in(words):
-                self._endorsed[name, pointer] = label.integrity
+                if name in self._seen and shown(name):
+                    self._endorsed[name, pointer] = label.integrity
 
     def weaken(self, label: Label) -> None:
         """The asker has seen something of this label."""
@@ -186,7 +189,7 @@ class Flow:
             raise _unknown(handle, f"the result has no field `{pointer[:80]}`")
         label = joined(_labels_at(seen, pointer))
         vouched = self._endorsed.get((name, pointer), label.integrity)
-        if STRENGTH[vouched] > STRENGTH[label.integrity]:
+        if STRENGTH[vouched] > STRENGTH[label.integrity] and not isinstance(found[0], dict | list | tuple):
             label = replace(label, integrity=vouched)  # who may read it stays as it is
         return found[0], label
 

@@ -11,7 +11,7 @@ from assent.ledger.budgets import Hold, Unit, Window
 from assent.ledger.contracts import OperationContract
 from assent.ledger.effects import EffectState
 from assent.ledger.provenance import OWN, Provenance
-from assent.operations.runs.handles import NEVER, arguments_of, results_before
+from assent.operations.runs.handles import NEVER, arguments_of, results_before, shown_by
 from assent.operations.runs.steps import PLAN
 from assent.operations.runs.story import Story
 from assent.operations.runs.transcript import sources_of, text_of
@@ -32,11 +32,11 @@ def flow_of(story: Story, *, prior: Sequence[Piece], turn: int) -> Flow:
     for piece in prior:
         flow.weaken(piece.label)
         if piece.label.integrity is Integrity.USER and isinstance(piece.what, Said):
-            flow.tell(text_of(piece.what.message), piece.label)
-    flow.tell(text_of(story.begun.task), story.begun.task_label)
+            flow.tell(text_of(piece.what.message), piece.label, shown=shown_by(0))
+    flow.tell(text_of(story.begun.task), story.begun.task_label, shown=shown_by(0))
     for heard in story.heard:
         if heard.after < turn:
-            flow.tell(text_of(heard.message), _USER)
+            flow.tell(text_of(heard.message), _USER, shown=shown_by(heard.after))
     return flow
 
 
@@ -69,7 +69,7 @@ def provenance_of(
         Malformed: as `arguments_of`.
     """
     offer = story.begun.offer_of(call.name)
-    arguments, held = arguments_of(story, turn, call)
+    arguments, held = arguments_of(story, turn, call, flow=flow)
     found = flow.provenance(arguments, held | dict.fromkeys(offer.given, OWN.context))
     mandates = [mandate for mandate, _ in mandates_of(story, turn)]
     if contract is None or not mandates:

@@ -5,6 +5,7 @@ There are handles only in a run one of whose tools says something about the fiel
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from assent.ledger.effects import EffectState
@@ -21,6 +22,11 @@ NEVER = frozenset({EffectState.REFUSED, EffectState.EXPIRED, EffectState.REVOKED
 def handle_of(turn: int, place: int) -> str:
     """The name of a call's result in handles."""
     return f"{turn}-{place}"
+
+
+def shown_by(turn: int) -> Callable[[str], bool]:
+    """Which results a person could know of who spoke after `turn` (0: before the first), by their handles."""
+    return lambda handle: int(handle.partition("-")[0]) <= turn
 
 
 def offer_at(story: Story, turn: int, place: int) -> Offer:
@@ -42,8 +48,11 @@ def results_before(story: Story, turn: int) -> Flow:
     return flow
 
 
-def arguments_of(story: Story, turn: int, call: ToolCall) -> tuple[dict[str, Any], dict[str, Label]]:
-    """The arguments of the operation that a proposal of `turn` means, and the labels of those that were handles.
+def arguments_of(
+    story: Story, turn: int, call: ToolCall, *, flow: Flow | None = None
+) -> tuple[dict[str, Any], dict[str, Label]]:
+    """The arguments of the operation that a proposal of `turn` means, and the labels of those that were handles; with
+    `flow` as it knows them, who has heard what people said as well.
 
     Raises:
         Malformed: `arguments_invalid`; `handle_unknown`.
@@ -52,7 +61,7 @@ def arguments_of(story: Story, turn: int, call: ToolCall) -> tuple[dict[str, Any
     held: dict[str, Label] = {}
     offer = story.begun.offer_of(call.name)
     if _has_handles(story) and has_handle(proposed):
-        proposed, held = results_before(story, turn).resolve(proposed)
+        proposed, held = (flow or results_before(story, turn)).resolve(proposed)
     return offer.arguments_of(proposed), {} if offer.spelling else held
 
 
