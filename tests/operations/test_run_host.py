@@ -20,7 +20,7 @@ from assent.primitives.errors import Unavailable
 from assent.primitives.ids import ReviewId
 from assent.primitives.leases import SYSTEM
 from assent.testing.clocks import SetClock
-from tests.operations.agents_house import ANN, FAILS, TENANT, Spoken, agent, answered, house, line
+from tests.operations.agents_house import ANN, FAILS, STARTER, TENANT, Spoken, agent, answered, house, line
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +33,7 @@ def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosting, "LOOK_S", 0.01)
     monkeypatch.setattr(hosting, "BEAT_S", 0.01)
     monkeypatch.setattr(hosting, "HOLD_OFF_MS", 0)
+    monkeypatch.setattr(hosting, "SWEEP_MS", 10)
 
 
 @asynccontextmanager
@@ -92,6 +93,21 @@ def test_host_leaves_alone_what_another_node_works_on_and_what_waits(tmp_path: P
             assert await node.runs.newest(TENANT) == before, "not even an entry is written about them"
             assert {await state_of(node, one) for one in (held, undeclared)} == {"running"}
             assert await state_of(node, waiting) == "waiting"
+
+    asyncio.run(body())
+
+
+def test_host_ends_a_review_that_nobody_answers_and_the_run_goes_on_without_it(tmp_path: Path) -> None:
+    async def body() -> None:
+        script = [line("", ("files_delete", {"path": "a.txt"})), line("then it stays")]
+        (tmp_path / "workspace").mkdir()
+        (tmp_path / "workspace" / "a.txt").write_text("x")
+        hurried = STARTER.replace('@quorum("1")', '@quorum("1") @review_ttl_s("1")')
+        async with house(tmp_path, WRITER, lines=script, policy=hurried) as node, hosted(node):
+            run = await node.runs.begin(TENANT, WRITER, "delete it", by=ANN)
+            await all_are(node, "finished", run)
+            assert not (await node.timelines.inbox(TENANT)).reviews
+            assert (tmp_path / "workspace" / "a.txt").exists()
 
     asyncio.run(body())
 

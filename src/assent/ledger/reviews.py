@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from assent.primitives.transitions import Transitions
 
 REASON_BYTES_MAX = 2_000
 
-_PERSON = re.compile(r"person:[!-~]{1,128}\Z")
+_PERSON = re.compile(r"person:[A-Za-z0-9](?:[A-Za-z0-9._@+/:-]{0,126}[A-Za-z0-9])?\Z")
 
 
 class ReviewState(StrEnum):
@@ -77,6 +77,11 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
     escalated: bool = False
     after: bool = False
 
+    def is_due(self, now_ms: int) -> bool:
+        """Whether its time has passed, or that after which it goes to others."""
+        wait_s = 0 if self.escalated else self.demands.escalate_s
+        return now_ms >= self.expires_at_ms or bool(wait_s and now_ms >= self.opened_at_ms + wait_s * 1_000)
+
 
 class Voice(NamedTuple):
     """Somebody who approved, with the roles by which that counts: their own, or those of whom they stand in for."""
@@ -107,8 +112,13 @@ def demands_text(demands: object) -> str:
 
 
 def is_person(name: str) -> bool:
-    """Whether `name` is one person's name: `person:` and printable ASCII without a space."""
+    """Whether `name` is one person's name, as policy writes them: plain ASCII, without a mark at either end."""
     return _PERSON.match(name) is not None
+
+
+def is_among(name: str, names: Iterable[str]) -> bool:
+    """Whether somebody is among `names`, whatever the case: two people who differ in nothing else count as one."""
+    return name.lower() in (one.lower() for one in names if one)
 
 
 def check_reason(reason: str) -> None:
@@ -128,19 +138,19 @@ def check_reason(reason: str) -> None:
 def may_not_answer(review: Review, approver: str, *, place_of: str = "") -> str:
     """Why `approver` may not answer `review` (in the place of `place_of`), or an empty string when they may.
 
-    Only people answer, under a name without a gap: two names are not one, and the requester's with a space behind it is
-    nobody's. The requester may not, nor may anybody in their place; someone the requester acts for may, because it is
-    in their name that consent is asked, unless the rule wants others. A place is taken once.
+    Only people answer, under a plain name: the requester's with a mark behind it is nobody's, in other letters it is
+    still theirs. The requester may not, nor may anybody in their place; someone the requester acts for may, because it
+    is in their name that consent is asked, unless the rule wants others. A place is taken once.
     """
     asker, *chain = review.requested_by
     for name in (approver, place_of) if place_of else (approver,):
         if not is_person(name):
             return f"only people answer reviews, and `{name[:80]!a}` is not a person"
-        if name == asker:
+        if is_among(name, (asker,)):
             return f"`{name}` made this request and may not answer it"
-        if review.demands.apart and name in chain:
+        if review.demands.apart and is_among(name, chain):
             return f"this is asked in the name of `{name}`, and somebody else has to answer"
-    if place_of and (place_of == approver or place_of in (*review.approvers, *review.places)):
+    if place_of and is_among(place_of, (approver, *review.approvers, *review.places)):
         return f"the place of `{place_of}` is taken"
     return ""
 
@@ -154,7 +164,7 @@ def has_a_say(demands: Demands, quorum: int, roles: Collection[str], *, escalate
 
 def completes(demands: Demands, quorum: int, voices: Sequence[Voice], *, escalated: bool) -> bool:
     """Whether these approvals are all that is asked for: enough people, and in each seat enough with its roles."""
-    people = {voice.name: voice.roles for voice in voices if is_person(voice.name)}
+    people = {voice.name.lower(): voice.roles for voice in voices if is_person(voice.name)}
     return len(people) >= quorum and all(
         sum(_sits(seat, roles, escalated=escalated) for roles in people.values()) >= seat.quorum
         for seat in demands.seats

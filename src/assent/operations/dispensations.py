@@ -20,7 +20,7 @@ from assent.ledger.journals import Note
 from assent.ledger.metering import NO_METER, Meter
 from assent.ledger.operations import Reading, as_it_is
 from assent.ledger.ports import LedgerStore
-from assent.ledger.reviews import ReviewState
+from assent.ledger.reviews import ReviewState, is_among
 from assent.operations.asking import Asked
 from assent.operations.refusals import unasked
 from assent.operations.waivers import Waivers
@@ -30,8 +30,8 @@ from assent.primitives.clock import Clock
 from assent.primitives.ids import EffectId
 
 OPEN_MAX = 1_000
-Prepare: TypeAlias = Callable[..., Awaitable["Ready"]]
-"""`Gate._prepare`: decides and, when the answer is yes, makes the order and its grant."""
+Prepare: TypeAlias = Callable[[Approval], Awaitable["Ready"]]
+"""Decides a call again, as if it had an approval, and makes its order when the answer is yes."""
 
 
 class Ready(NamedTuple):
@@ -77,7 +77,7 @@ class Dispensations:
         if terms is None:
             return ready, None
         for one in await self.of(wish, asked, terms, effect):
-            again = await prepare(asked, one.approval, effect, key=wish.key, attempt=1, brought=wish.holds)
+            again = await prepare(one.approval)
             if again.grant is not None:
                 return again.because(one.reason), one
         if wish.emergency:
@@ -106,7 +106,9 @@ class Dispensations:
         """Not while something else that they did first has waited too long to be looked at."""
         principal, now_ms = asked.intent.principal, self._clock.now_ms()
         open_ = await self._store.reviews(asked.intent.tenant, states=(ReviewState.OPEN,), limit=OPEN_MAX)
-        if any(one.after and one.requested_by[0] == principal and one.expires_at_ms <= now_ms for one in open_):
+        if any(
+            one.after and is_among(principal, one.requested_by[:1]) and one.expires_at_ms <= now_ms for one in open_
+        ):
             return []
         return [
             Dispensation(

@@ -36,10 +36,10 @@ from assent.ledger.intents import Intent
 from assent.ledger.metering import meter_of
 from assent.ledger.operations import Operation, Place, reading_of
 from assent.ledger.ports import LedgerStore, Record
-from assent.ledger.rates import MOVED
 from assent.operations.asking import Asked, Asking
 from assent.operations.budgeting import Budgeting, brought_by, held_by, is_look
 from assent.operations.counting import Counting
+from assent.operations.deciding import Deciding
 from assent.operations.dispensations import Dispensation, Dispensations, Ready
 from assent.operations.policies import Policies
 from assent.operations.refusals import denied, exhausted, no_rung
@@ -57,7 +57,6 @@ from assent.primitives.leases import Fence
 
 REDECISIONS_MAX = 32
 
-Holds: TypeAlias = tuple[Hold, ...]
 OnAccepted: TypeAlias = Callable[[Answer], None]
 
 
@@ -98,11 +97,10 @@ class Gate:
         self._clock = clock
         self._entropy = entropy
         self._standing = Standing(store)
-        self._policies = policies
+        self._deciding = Deciding(policies=policies, counting=Counting(store))
         self._mint = mint
         self._targets = targets
         self._budgeting = budgeting or Budgeting()
-        self._counting = Counting(store)
         self.waivers = Waivers(store=store, fence=fence, clock=clock, entropy=entropy)
         self._dispensations = Dispensations(store=store, waivers=self.waivers, clock=clock)
 
@@ -128,8 +126,8 @@ class Gate:
             try:
                 return await self._decide_and_accept(wish, asked, on_event, on_accepted, steering)
             except Conflict as conflict:
-                self._forget_or_raise(wish.tenant, conflict)
-        raise await self._policies.unsettled(wish.tenant)
+                self._deciding.again_or_raise(wish.tenant, conflict)
+        raise await self._deciding.unsettled(wish.tenant)
 
     async def release(
         self,
@@ -161,13 +159,13 @@ class Gate:
             try:
                 seq = await self._dispatch(effect, asked, ready, review=review.id)
             except Conflict as conflict:
-                self._forget_or_raise(tenant, conflict)
+                self._deciding.again_or_raise(tenant, conflict)
             else:
                 if isinstance(seq, Shortage):
                     return await self._standing.told(tenant, effect.id, exhausted(seq, ready.decision))
                 dispatched = _at(effect, seq, attempt=1, state=EffectState.DISPATCHED)
                 return await self._carry(dispatched, ready, on_event, steering)
-        raise await self._policies.unsettled(tenant)
+        raise await self._deciding.unsettled(tenant)
 
     async def resend(self, effect: Effect, intent: Intent, *, on_event: OnEvent = _ignore) -> Answer:
         """Send an unknown effect again under a new attempt. The caller knows that its contract permits that.
@@ -186,11 +184,11 @@ class Gate:
             try:
                 seq = await self._dispatch(effect, asked, ready, review=None)
             except Conflict as conflict:
-                self._forget_or_raise(effect.tenant, conflict)
+                self._deciding.again_or_raise(effect.tenant, conflict)
             else:
                 assert not isinstance(seq, Shortage), "what it held stands, so it asks for no more"
                 return await self._carry(_at(effect, seq, attempt=attempt, state=effect.state), ready, on_event)
-        raise await self._policies.unsettled(effect.tenant)
+        raise await self._deciding.unsettled(effect.tenant)
 
     async def settle_owed(self) -> int:
         """Record results that the database could not take when they came; see `Dispatcher.settle_owed`."""
@@ -202,23 +200,16 @@ class Gate:
         contents = await self._store.contents(intent.tenant, named) if named else {}
         return self._asking.read(intent, contents=contents, provenance=provenance_of(history))
 
-    async def _decide(self, asked: Asked, approval: Approval | None, held: Holds) -> tuple[Decision, Holds]:
-        """What policy says, and what has to be held for it to stay so until it is committed."""
-        engine = await self._policies.active(asked.intent.tenant)
-        if engine is None:
-            return await self._policies.refusal(asked.intent.tenant), ()
-        if asked.fault:
-            return denied("arguments_invalid", asked.fault, revision=engine.revision), ()
-        facts, counts = await self._counting.seen(engine, asked, held)
-        return engine.decide(intent=asked.intent, intent_digest=asked.digest, facts=facts, approval=approval), counts
-
     async def _decide_and_accept(
         self, wish: Wish, asked: Asked, on_event: OnEvent, on_accepted: OnAccepted, steering: Steering | None
     ) -> Answer:
         effect_id = self._ids.effect()
         brought = None if is_look(wish.key) else wish.holds
-        ready = await self._prepare(asked, None, effect_id, key=wish.key, attempt=1, brought=brought)
-        ready, taken = await self._dispensations.lift(wish, asked, ready, effect_id, self._prepare)
+
+        async def prepared(approval: Approval | None) -> Ready:
+            return await self._prepare(asked, approval, effect_id, key=wish.key, attempt=1, brought=brought)
+
+        ready, taken = await self._dispensations.lift(wish, asked, await prepared(None), effect_id, prepared)
         accept = self._acceptance(wish, asked, ready, effect_id, taken=taken)
         try:
             accepted: Accepted | Shortage = await self._commit(accept, ready)
@@ -291,7 +282,7 @@ class Gate:
         What has to be held is what the limits ask for and what the asker `brought`. With None nothing is: the
         reconciler's looks are nobody's, and what is sent again has what it `held`.
         """
-        decision, counts = await self._decide(asked, approval, held)
+        decision, counts = await self._deciding.decide(asked, approval, held)
         if decision.verdict is not Verdict.ALLOW or asked.operation is None or decision.obligations is None:
             return Ready(decision, None, None)
         try:
@@ -379,13 +370,6 @@ class Gate:
             Conflict: `effect_moved`: it has begun, or is over.
         """
         await self._store.apply(_revoked(effect, denied(code, "nobody wants it any more")))
-
-    def _forget_or_raise(self, tenant: TenantId, conflict: Conflict) -> None:
-        """When the policy, a count or a waiver moved under a decision, it is made again; any other conflict stands."""
-        if conflict.code == "policy_moved":
-            self._policies.forget(tenant)
-        elif conflict.code not in ("journal_moved", MOVED):
-            raise conflict
 
 
 def _at(effect: Effect, seq: int, *, attempt: int, state: EffectState) -> Effect:

@@ -77,7 +77,7 @@ class Policies:
         """Why a call could not be decided, however often that was tried: the active text, read by this release, is
         another revision than the one that was activated, or it keeps changing."""
         row = await self._store.active_policy(tenant)
-        if row is not None and self._build(row[2]).revision != row[0]:
+        if row is not None and self._build(row.text).revision != row.revision:
             return outdated_policy()
         return unsettled_policy()
 

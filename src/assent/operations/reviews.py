@@ -128,6 +128,7 @@ class Reviews:
             raise Refused("review_not_yours", why, hint="somebody else has to answer")
         engine = await self._policies.active(review.tenant)
         places = [one.of for one in await self.stand_ins.standing(review.tenant) if one.by == by]
+        says = []
         for place in ("", *places):
             if place and may_not_answer(review, by, place_of=place):
                 continue
@@ -139,7 +140,9 @@ class Reviews:
                 ]
                 voices.append(Voice(by, roles))
                 whole = completes(review.demands, review.quorum, voices, escalated=review.escalated)
-                return _Say(place, whole)
+                says.append(_Say(place, whole))
+        if says:
+            return next((say for say in says if say.completes), says[0])
         wanted = sorted({role for seat in review.demands.seats for role in seat.roles})
         told = " or ".join(f"`{role}`" for role in wanted)
         raise Refused(

@@ -8,7 +8,7 @@ from assent.ledger.commands import WriteNotes
 from assent.ledger.entries import SALT_BYTES
 from assent.ledger.journals import note
 from assent.ledger.ports import LedgerStore
-from assent.ledger.reviews import check_reason, is_person
+from assent.ledger.reviews import check_reason, is_among, is_person
 from assent.primitives.clock import Clock, Entropy
 from assent.primitives.errors import Conflict, Malformed, Refused
 from assent.primitives.ids import TenantId
@@ -51,8 +51,10 @@ class StandIns:
         if not 0 < left <= LONGEST_MS:
             days = LONGEST_MS // 86_400_000
             raise Malformed("stand_in_too_long", f"somebody stands in from now on, for {days} days at most")
-        if not is_person(by) or by == of:
-            raise Refused("not_a_person", f"`{by[:80]}` cannot stand in for `{of}`: that takes another person")
+        if not is_person(by) or is_among(by, (of,)):
+            raise Refused(
+                "not_a_person", f"`{by[:80]}` cannot stand in for `{of}`", hint="name another person, as `person:NAME`"
+            )
         await self._write(tenant, of, STANDING, {"by": of, "to": by, "until": until_ms}, reason)
         return StandIn(of=of, by=by, until_ms=until_ms)
 

@@ -18,7 +18,7 @@ from assent.ledger.entries import SALT_BYTES
 from assent.ledger.intents import Intent
 from assent.ledger.journals import Journal, Note, note
 from assent.ledger.ports import LedgerStore, Record
-from assent.ledger.reviews import check_reason, is_person
+from assent.ledger.reviews import check_reason, is_among, is_person
 from assent.operations.timelines import intent_of
 from assent.policy.approvals import Waived
 from assent.policy.mandates import Allowance, read_mandate
@@ -103,7 +103,7 @@ class Waivers:
         allowance, now_ms = one_line(calls, by=by), self._clock.now_ms()
         if not is_principal(principal):
             raise Malformed("waiver_malformed", f"`{principal[:80]}` is not a person, an agent or a service")
-        if principal == by:
+        if is_among(by, (principal,)):
             raise Refused("waiver_not_yours", "nobody waives a question about their own calls")
         if not 0 < until_ms - now_ms <= LONGEST_MS:
             days = LONGEST_MS // 86_400_000
@@ -127,9 +127,9 @@ class Waivers:
         """
         self._must_be_a_person(by, reason)
         found = await self._standing(tenant, waiver)
-        if by in found.signers:
+        if is_among(by, found.signers):
             raise Conflict("waiver_signed", f"`{by}` has signed `{waiver}` already")
-        if by == found.principal:
+        if is_among(by, (found.principal,)):
             raise Refused("waiver_not_yours", "nobody waives a question about their own calls")
         body = {"by": by, "signers": [*found.signers, by], "used": found.used}
         await self._write(tenant, self._note(found, STANDING, "waiver.signed", body, payload=reason.encode()))
@@ -157,7 +157,7 @@ class Waivers:
         """
         journal = await self._store.journal(tenant, "waiver", waiver)
         if journal is None:
-            raise NotFound("waiver_not_found", f"there is no waiver `{waiver[:80]}`", hint="see `assent waivers`")
+            raise NotFound("waiver_not_found", f"there is no waiver `{waiver[:80]}`", hint="see `assent waivers list`")
         return (await self._read(tenant, [journal]))[0]
 
     async def standing(self, tenant: TenantId) -> list[Waiver]:

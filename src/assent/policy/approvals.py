@@ -21,8 +21,10 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def people(self) -> frozenset[str]:
-        """Those of the approvers who count: people, each once. An agent or service approves nothing."""
-        return frozenset(name for name in self.approvers if name.startswith("person:"))
+        """Those of the approvers who count: people, each once, whatever the case. An agent or service approves
+        nothing."""
+        found = {name.lower(): name for name in reversed(self.approvers) if name.startswith("person:")}
+        return frozenset(found.values())
 
     @property
     def strength(self) -> int:

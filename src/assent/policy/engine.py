@@ -39,7 +39,7 @@ from assent.ledger.contracts import OperationContract
 from assent.ledger.decisions import Decision, ReviewTerms, Verdict
 from assent.ledger.intents import Intent
 from assent.ledger.operations import Facts
-from assent.ledger.reviews import Voice, completes, is_person
+from assent.ledger.reviews import Voice, completes, is_among, is_person
 from assent.policy import reasons
 from assent.policy.approvals import Approval, Emergency, Hypothetical, Waived
 from assent.policy.bundle import Bundle
@@ -249,7 +249,7 @@ class Engine:
         voices = [
             Voice(name, self.roles_of(place or name))
             for name, place in zip(approval.approvers, places, strict=True)
-            if name != intent.principal and not (terms.demands.apart and name in intent.on_behalf_of)
+            if not is_among(name, (intent.principal, *(intent.on_behalf_of if terms.demands.apart else ())))
         ]
         return approval.strength >= terms.quorum and completes(
             terms.demands, terms.quorum, voices, escalated=approval.escalated

@@ -36,7 +36,7 @@ from assent.ledger.commands import (
 )
 from assent.ledger.effects import EFFECT, Effect, EffectState, Move
 from assent.ledger.journals import Noted
-from assent.ledger.reviews import REVIEW, Review, ReviewMove, ReviewState, may_not_answer
+from assent.ledger.reviews import REVIEW, Review, ReviewMove, ReviewState, is_among, may_not_answer
 from assent.primitives.clock import Clock
 from assent.primitives.errors import Conflict, NotFound, Refused, Unavailable
 from assent.primitives.ids import EffectId, ReviewId, TenantId
@@ -160,7 +160,7 @@ class LedgerModel:
             raise Refused("review_expired", "it has expired")
         if may_not_answer(review, c.by, place_of=c.place_of):
             raise Refused("review_not_yours", "not this one")
-        if c.approve and c.by in (*review.approvers, *review.places):
+        if c.approve and is_among(c.by, (*review.approvers, *review.places)):
             raise Conflict("review_answered", "already by this one")
         if c.approve and c.counted != review.approvers:
             raise Conflict("review_moved", "others came first")

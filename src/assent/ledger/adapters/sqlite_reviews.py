@@ -16,7 +16,7 @@ from assent.ledger.commands import ActivatePolicy, AnswerReview, EscalateReview,
 from assent.ledger.decisions import Demands
 from assent.ledger.effects import EFFECT, EffectState, Move
 from assent.ledger.entries import draft
-from assent.ledger.reviews import REVIEW, Review, ReviewMove, ReviewState, may_not_answer
+from assent.ledger.reviews import REVIEW, Review, ReviewMove, ReviewState, is_among, may_not_answer
 from assent.primitives.digests import Digest, digest
 from assent.primitives.errors import Conflict, InvariantBroken, NotFound, Refused
 from assent.primitives.ids import EffectId, ReviewId, TenantId
@@ -159,7 +159,7 @@ class Reviews:
         why = may_not_answer(review, command.by, place_of=command.place_of)
         if why:
             raise Refused("review_not_yours", why, hint="somebody else has to answer")
-        if command.approve and command.by in (*review.approvers, *review.places):
+        if command.approve and is_among(command.by, (*review.approvers, *review.places)):
             raise Conflict("review_answered", f"`{command.by}` has already approved `{review.id}`")
         if command.approve and command.counted != review.approvers:
             raise Conflict("review_moved", f"somebody else approved `{review.id}` meanwhile", hint="look again")

@@ -16,6 +16,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
+from assent.ledger.commands import ExpireReviews
 from assent.ledger.journals import Journal
 from assent.ledger.ports import LedgerStore, Record
 from assent.operations.runs.events import OnRunEvent
@@ -36,6 +37,7 @@ PAGE = 200
 STRIKES_MAX = 3
 HOLD_OFF_MS = 10_000
 NEWER_HOLD_OFF_MS = 3_600_000
+SWEEP_MS = 10_000
 _ELSEWHERE = frozenset({"journal_held", "journal_moved", "run_over", "run_moved"})
 
 OnBeat = Callable[[Sequence[str]], None]
@@ -62,6 +64,7 @@ class Host:
         self._driving: set[str] = set()
         self._strikes: dict[str, int] = {}
         self._not_before_ms: dict[str, int] = {}
+        self._swept_ms = 0
 
     async def serve(
         self, tell: OnRunEvent, *, beat: OnBeat = _unheard, fault: OnFault = _unheard, suspects: Collection[str] = ()
@@ -81,6 +84,7 @@ class Host:
                 while not lost:
                     with suppress(Unavailable):  # a locked or full database may be well again at the next look
                         lost = not await self._is_alive()
+                        await self._sweep()
                         for run in await self._look():
                             turn = alone if run.id in suspects else asyncio.Lock()
                             driving = self._in_turn(run, turn, tell, beat=beat, fault=fault)
@@ -108,6 +112,15 @@ class Host:
 
     async def _nodes(self) -> set[tuple[str, int]]:
         return {(lease.holder, lease.fence) for lease, lapsed in await self._store.leases() if not lapsed}
+
+    async def _sweep(self) -> None:
+        """End the reviews that nobody answered in time and escalate those that have waited, now and then: a run waits
+        for one, and nobody may ever open the inbox."""
+        now_ms = self._clock.now_ms()
+        if now_ms - self._swept_ms >= SWEEP_MS:
+            self._swept_ms = now_ms
+            for tenant in self._pages:
+                await self._store.apply(ExpireReviews(tenant=tenant))
 
     async def _look(self) -> list[Journal]:
         """The runs to be driven now, no more than there is room for. Of many runs, every look sees another page."""

@@ -150,6 +150,8 @@ class _Reader:
             if name in self._own:
                 raise _twice(name)
             self._own[name] = self._value(name, value)
+            if name == "emergency" and not str(self._own[name]).strip():
+                raise _usage("`--emergency` says nothing", "say why it cannot wait: somebody looks at it afterwards")
         elif name in self._more:
             self._more[name].append(self._value(name, value))
         elif self._contract is None:

@@ -129,8 +129,8 @@ def _wish_by(caller: Caller, call: Call, desk: Desk) -> Wish:
 
 
 def wish_of(call: Call, desk: Desk) -> Wish:
-    """The call as a wish of whoever works at the desk."""
-    principal, on_behalf_of = desk.place.asking(call.principal)
+    """The call as a wish of whoever works at the desk. In an emergency nobody asks but a person."""
+    principal, on_behalf_of = desk.place.asking(call.principal or (desk.place.person if call.emergency else ""))
     return Wish(
         tenant=desk.place.tenant,
         operation=call.operation,
@@ -165,7 +165,7 @@ async def _waited(answer: Answer, call: Call, house: House, desk: Desk) -> Answe
         found = await house.timelines.explain(tenant, id_)
         match found.effect.state:
             case EffectState.IN_REVIEW:
-                if found.review is not None and desk.now_ms() >= found.review.expires_at_ms:
+                if found.review is not None and found.review.is_due(desk.now_ms()):
                     await house.reviews.expire(tenant)
                 await desk.pause()
             case EffectState.GRANTED:

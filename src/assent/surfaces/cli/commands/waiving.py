@@ -53,6 +53,8 @@ async def waive(
     """
     desk.use(common)
     tenant, now_ms = desk.place.tenant, desk.now_ms()
+    if not for_.startswith("person:"):
+        desk.place.asking(for_)  # nobody waives a question about somebody that there is not
     async with desk.open(drift=False) as house:
         since_ms = now_ms - look_back * _DAY_MS
         past = await house.gate.waivers.matched(tenant, principal=for_, calls=calls, since_ms=since_ms)
@@ -69,8 +71,8 @@ async def waive(
         )
         longest_s = await house.policies.waivable_s(tenant, made.allowance.names)
     if longest_s < hours * 3_600:
-        told = f"for at most {longest_s} s" if longest_s else "not at all"
-        desk.note(f"this waiver lifts nothing: the policy in force lets questions about these calls be waived {told}")
+        why = f"for {longest_s} s at most" if longest_s else "no question about these calls"
+        desk.note(f"this waiver lifts nothing: the policy in force lets people waive {why}")
 
     def tell(paper: Paper) -> None:
         paper.line(Span("Waived", Tone.WAIT), f"  {made.allowance} for {made.principal}")
