@@ -7,6 +7,7 @@ import base64
 import hmac
 import json
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from msgspec.structs import replace
 from assent.bootstrap.mutual_tls import server_context
 from assent.ledger.provenance import TYPED, UNVOUCHED
 from assent.operations.identity.certificates import Workload, shown, workload_fault
-from assent.operations.identity.providers import TOKEN_CHARACTERS_MAX, Provider, read_keys
+from assent.operations.identity.providers import TOKEN_CHARACTERS_MAX, Provider, issuer_of, read_keys
 from assent.operations.identity.signing_in import SigningIn
 from assent.operations.identity.tokens import Tokens
 from assent.primitives.errors import Conflict, Malformed, NotFound, Refused
@@ -252,6 +253,24 @@ def test_signed_token_that_is_signed_otherwise_shows_nobody():
         assert refused.value.code == "token_refused"
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (signed({**CLAIMS, "exp": NOW_S - 61}), "it has ended"),
+        (signed({**CLAIMS, "aud": "canary"}), "its audience is missing or not the one that is declared"),
+        (signed({**CLAIMS, "nbf": NOW_S + 61}), "its beginning"),
+        (signed(key=RSAKey.generate_key(2048, parameters={"kid": "one"}, private=True)), "its signature is not of"),
+        (signed(kid="canary"), "a key that is not known"),
+        (signed({**CLAIMS, "sub": "canary canary"}), "its claim `sub` names nobody"),
+    ],
+    ids=["ended", "audience", "beginning", "signature", "key", "claim"],
+)
+def test_signed_token_that_shows_nobody_is_told_why_in_words_and_nothing_of_what_it_holds(text, why):
+    with pytest.raises(Refused, match=why) as refused:
+        caller_of(text)
+    assert "canary" not in str(refused.value)
+
+
 def test_claim_that_stands_twice_shows_nobody():
     raw = b'{"iss":"https://id.example","aud":"assent","sub":"ann","sub":"bob","exp":%d}' % (NOW_S + 600)
     from joserfc import jws
@@ -267,8 +286,9 @@ PARTS = st.tuples(st.binary(max_size=60), st.binary(max_size=60)).map(lambda two
 @given(text=st.text(max_size=200) | PARTS)
 @settings(max_examples=150, deadline=None)
 def test_whatever_is_shown_ends_in_a_word(text):
-    with pytest.raises(Refused):
-        caller_of(text)
+    for read in (caller_of, issuer_of):
+        with suppress(Refused):
+            assert read(text) == "", "no issuer that is declared"
 
 
 @pytest.mark.parametrize(
@@ -294,7 +314,11 @@ def test_credential_is_taken_to_whoever_can_check_it(scene):
         assert (await signing_in.by_token(ACME, made.text)).principal == ANN
         fresh = signed({**CLAIMS, "exp": scene.clock.now_ms() // 1_000 + 60})
         assert (await signing_in.by_token(ACME, fresh)).principal == ANN
-        for nobody in ("", "x", "assent_", "a.b.c"):
+        with pytest.raises(Refused, match="its issuer is not declared"):
+            await signing_in.by_token(ACME, signed({**CLAIMS, "iss": "https://third.example"}))
+        with pytest.raises(Refused, match="a key that is not known"):
+            await signing_in.by_token(ACME, signed({**CLAIMS, "iss": "https://other.example"}))
+        for nobody in ("", "x", "assent_", "a.b.c", f"{part([])}.{part([])}.x", f"{part({})}.{part([])}.x"):
             with pytest.raises(Refused):
                 await signing_in.by_token(ACME, nobody)
         with pytest.raises(Refused):

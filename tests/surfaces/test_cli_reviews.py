@@ -69,9 +69,11 @@ def test_waived_calls_are_not_asked_about(ready: Cli) -> None:
     assert ready("do", "files.delete", "--path", "tmp/b").code == Exit.DONE
     assert ready("do", "files.delete", "--path", "tmp/a").code == Exit.WAITING
     assert ready("waivers", "list", "--json").document["waivers"] == []
-    assert ready("waivers", "revoke", waiver[-8:], "--reason", "over").code != Exit.DONE
-    assert ready("waive", "*", "--for", "agent:helper", "--reason", "x").code != Exit.DONE
-    assert ready("waive", "files.delete", "--for", "agent:helper").code != Exit.DONE
+    assert ready("waivers", "revoke", waiver[-8:], "--reason", "over").code == Exit.REFUSED
+    assert ready("waive", "*", "--for", "agent:helper", "--reason", "x").code == Exit.USAGE
+    assert ready("waive", "files.delete", "--for", "agent:helper").code == Exit.USAGE
+    nobody = ready("waive", "files.delete", "--for", "agent:nobody", "--reason", "x")
+    assert (nobody.code, "agent:nobody" in nobody.err) == (Exit.REFUSED, True)
     for calls, hours in (("files.write", "1"), ("files.delete", "9")):
         useless = ready("waive", calls, "--for", "agent:helper", "--reason", "x", "--hours", hours)
         assert "lifts nothing" in useless.err
@@ -81,7 +83,8 @@ def test_waived_calls_are_not_asked_about(ready: Cli) -> None:
 
 def test_emergency_is_done_first_and_looked_at_afterwards(ready: Cli) -> None:
     deletes(ready, "z")
-    done = ready("do", "files.delete", "--path", "z", "--as", f"person:{ME}", "--emergency", "disk full")
+    assert ready("do", "files.delete", "--path", "z", "--emergency", " ").code == Exit.USAGE
+    done = ready("do", "files.delete", "--path", "z", "--emergency", "disk full")
     assert done.code == Exit.DONE
     assert "somebody else looks at this" in done.out
     inbox = ready("inbox")
@@ -96,7 +99,7 @@ def test_stand_in_is_named_listed_and_ended(ready: Cli) -> None:
     assert [one["by"] for one in named.document["stand_ins"]] == ["person:bob"]
     assert "in the place of" in ready("stand-in").out
     assert ready("stand-in", "--end", "--reason", "back", "--json").document["stand_ins"] == []
-    assert ready("stand-in", "--end").code != Exit.DONE
+    assert ready("stand-in", "--end").code == Exit.REFUSED
     assert ready("stand-in", "agent:helper", "--reason", "x").code == Exit.REFUSED
     assert ready("timeline").code == Exit.DONE
 

@@ -253,8 +253,7 @@ def test_work_that_cannot_begin_says_so_and_does_not_try_for_ever(home: Path, cl
     (home / ".assent").mkdir(exist_ok=True)
     (home / ".assent" / "assent.db").write_bytes(b"no database" * 1_000)
     ran = cli("work", "--json")
-    assert ran.code != Exit.DONE
-    assert ran.document["error"]["code"]
+    assert (ran.code, ran.document["error"]["code"]) == (Exit.FAILED, "database_damaged")
 
 
 def test_nothing_to_do_and_nothing_said_are_told(home: Path, cli: Cli) -> None:

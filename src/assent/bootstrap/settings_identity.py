@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from joserfc.jwk import KeySet
+
 from assent.bootstrap.settings_text import Document, quoted
 from assent.operations.identity.certificates import Workload, workload_fault
 from assent.operations.identity.providers import (
@@ -76,13 +78,13 @@ def _provider(document: Document, name: str, home: Path, workspace: Path) -> Pro
     if keys is None or len(document.faults) > before:
         return None
     return Provider(
-        name=name, issuer=said["issuer"], audience=said["audience"], keys=read_keys(keys), algorithms=algorithms,
+        name=name, issuer=said["issuer"], audience=said["audience"], keys=keys, algorithms=algorithms,
         claim=said["claim"], kind=said["as"], on_behalf_of=said["for"],
     )  # fmt: skip
 
 
-def _keys(document: Document, key: tuple[str, ...], written: str, home: Path, workspace: Path) -> bytes | None:
-    """The file that says whose signatures count: an agent must not be able to write it."""
+def _keys(document: Document, key: tuple[str, ...], written: str, home: Path, workspace: Path) -> KeySet | None:
+    """Whose signatures count, from a file that an agent must not be able to write."""
     if not written:
         return None
     path = (home / written).resolve()
@@ -91,9 +93,7 @@ def _keys(document: Document, key: tuple[str, ...], written: str, home: Path, wo
         return None
     try:
         with path.open("rb") as file:
-            data = file.read(KEYS_BYTES_MAX + 1)
-        read_keys(data)
+            return read_keys(file.read(KEYS_BYTES_MAX + 1))
     except (OSError, Malformed) as error:
         document.fault(key, f"`{quoted(written)}` cannot be used: {error}")
         return None
-    return data

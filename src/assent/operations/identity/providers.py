@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 from joserfc import jwt
-from joserfc.errors import JoseError
+from joserfc.errors import BadSignatureError, ExpiredTokenError, InvalidClaimError, JoseError, MissingClaimError
 from joserfc.jwk import KeySet
 
 from assent.operations.identity.callers import Caller
@@ -32,6 +32,7 @@ ALGORITHMS = frozenset({
 """Those that can be on a list: who checks a signature cannot make one."""
 DEFAULT_ALGORITHMS = ("RS256", "ES256", "EdDSA")
 KINDS = ("person", "service")
+_CLAIMS = {"iss": "issuer", "aud": "audience", "exp": "end", "nbf": "beginning", "iat": "time of issue"}
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,8 +79,19 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
                 exp={"essential": True},
             ).validate(token.claims)
         except (JoseError, ValueError, TypeError, RecursionError) as error:
-            raise _refused(f"it does not hold ({type(error).__name__})") from None
+            raise _refused(_words(error)) from None
         return token.claims
+
+
+def issuer_of(text: str) -> str:
+    """Who says to have issued a token: that chooses the provider, whose keys then have to bear it out.
+
+    Raises:
+        Refused: `token_refused`: it is no signed token.
+    """
+    _header(text)
+    found = _part(text, 1)
+    return found["iss"] if isinstance(found, dict) and isinstance(found.get("iss"), str) else ""
 
 
 def read_keys(data: bytes) -> KeySet:
@@ -101,6 +113,19 @@ def read_keys(data: bytes) -> KeySet:
     return keys
 
 
+def _words(error: Exception) -> str:
+    """What is wrong with a token, in words of ours: the library's may quote what it holds."""
+    match error:
+        case BadSignatureError():
+            return "its signature is not of the key that it names"
+        case ExpiredTokenError():
+            return "it has ended"
+        case MissingClaimError() | InvalidClaimError() if error.claim in _CLAIMS:
+            return f"its {_CLAIMS[error.claim]} is missing or not the one that is declared"
+        case _:
+            return "it cannot be read"
+
+
 class _Once(json.JSONDecoder):
     """JSON in which a key stands once: two readers of `{"sub":1,"sub":2}` could see two people."""
 
@@ -117,16 +142,20 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _header(text: str) -> Mapping[str, Any]:
     """The header, read before anything is believed: it says which key and which algorithm are claimed."""
-    head, *rest = text.split(".") if len(text) <= TOKEN_CHARACTERS_MAX and text.isascii() else [""]
-    if len(rest) != 2:
+    if len(text) > TOKEN_CHARACTERS_MAX or not text.isascii() or text.count(".") != 2:
         raise _refused("it is no signed token")
-    try:
-        found = json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)), cls=_Once)
-    except (binascii.Error, ValueError, RecursionError):
-        raise _refused("its header cannot be read") from None
+    found = _part(text, 0)
     if not isinstance(found, dict) or "crit" in found or found.get("b64", True) is not True:
         raise _refused("its header asks for what is not understood")
     return found
+
+
+def _part(text: str, at: int) -> object:
+    part = text.split(".")[at]
+    try:
+        return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)), cls=_Once)
+    except (binascii.Error, ValueError, RecursionError):
+        raise _refused("it cannot be read") from None
 
 
 def _no_keys(why: str) -> Malformed:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from assent.operations.identity.callers import Caller
 from assent.operations.identity.certificates import Workload, shown
-from assent.operations.identity.providers import Provider
+from assent.operations.identity.providers import Provider, issuer_of
 from assent.operations.identity.tokens import PREFIX, Tokens
 from assent.primitives.clock import Clock
 from assent.primitives.errors import Refused
@@ -32,13 +32,10 @@ class SigningIn:
         """
         if text.startswith(PREFIX):
             return await self.tokens.caller(tenant, text)
-        last = Refused("token_refused", "this token shows nobody here: no identity provider is declared")
-        for provider in self._providers.values():
-            try:
-                return provider.caller(tenant, text, now_ms=self._clock.now_ms())
-            except Refused as refused:
-                last = refused
-        raise last
+        provider = self._providers.get(issuer_of(text))
+        if provider is None:
+            raise Refused("token_refused", "this token shows nobody here: its issuer is not declared")
+        return provider.caller(tenant, text, now_ms=self._clock.now_ms())
 
     def by_certificate(self, tenant: TenantId, certificate: bytes) -> Caller:
         """Whom a certificate (DER) shows that TLS has verified.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
@@ -109,7 +109,7 @@ async def sign_waiver(id_: Id, /, *, reason: str, common: Common | None = None, 
     """
     desk.use(common)
     async with desk.open(drift=False) as house:
-        waiver = await _pick(house.gate.waivers.standing(desk.place.tenant), id_)
+        waiver = _pick(await house.gate.waivers.standing(desk.place.tenant), id_)
         made = await house.gate.waivers.sign(desk.place.tenant, waiver, by=desk.place.person, reason=reason)
     return _said("Signed", made)
 
@@ -128,7 +128,7 @@ async def revoke_waiver(id_: Id, /, *, reason: str, common: Common | None = None
     """
     desk.use(common)
     async with desk.open(drift=False) as house:
-        waiver = await _pick(house.gate.waivers.standing(desk.place.tenant), id_)
+        waiver = _pick(await house.gate.waivers.standing(desk.place.tenant), id_)
         made = await house.gate.waivers.revoke(desk.place.tenant, waiver, by=desk.place.person, reason=reason)
     return _said("Revoked", made)
 
@@ -170,8 +170,8 @@ async def stand_in(
     return Said(document={"stand_ins": msgspec.to_builtins(found)}, tell=lambda paper: _tell_places(paper, found))
 
 
-async def _pick(standing: Any, id_: str) -> str:  # noqa: ANN401 (what is awaited to be a list of waivers)
-    names = [one.id for one in await standing if one.id.endswith(id_)]
+def _pick(standing: list[Waiver], id_: str) -> str:
+    names = [one.id for one in standing if one.id.endswith(id_)]
     return names[0] if len(names) == 1 else id_
 
 
