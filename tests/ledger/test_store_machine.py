@@ -35,6 +35,7 @@ from assent.ledger.effects import EFFECT, Effect, EffectState, Move
 from assent.ledger.entries import read_entry
 from assent.ledger.journals import Note, content, note
 from assent.ledger.ports import Record
+from assent.ledger.rates import Ceiling, Count
 from assent.primitives.digests import digest
 from assent.primitives.errors import AssentError
 from assent.primitives.ids import NodeId, ReviewId, TenantId
@@ -66,6 +67,12 @@ holds = st.builds(
     limit=st.integers(5, 60),
 )
 some_holds = st.lists(holds, max_size=3, unique_by=lambda hold: (hold.scope, hold.unit, hold.window)).map(tuple)
+# What is gone of them, and whether a decision would rest on less.
+ceilings = st.builds(
+    lambda hold, most: Ceiling(Count(hold.scope, hold.window, hold.unit), most), holds, st.sampled_from([0, 3, 9, 99])
+)
+some_ceilings = st.lists(ceilings, max_size=2).map(tuple)
+taking = st.fixed_dictionaries({"holds": some_holds, "ceilings": some_ceilings})
 # Few journals, keys and words, so that writers meet in them.
 journal_names = st.sampled_from([("run", "run_1"), ("run", "run_2"), ("session", "ses_1")])
 journal_keys = st.sampled_from(["", "", "k1", "k2"])
@@ -153,10 +160,10 @@ class Worlds(RuleBasedStateMachine):
     def accept_under_a_stale_policy(self, node, tenant):
         self.accept(node, tenant, "k1", "a", Verdict.ALLOW, revision="sha256:never")
 
-    @rule(node=nodes, tenant=tenants, key=keys, content=contents, held=some_holds)
+    @rule(node=nodes, tenant=tenants, key=keys, content=contents, held=taking)
     def accept_at_once(self, node, tenant, key, content, held):
         intent = intent_to(tenant, key=key, content=content, run=f"run-{content}")
-        command = self.scribes[node].accept(intent, revision=self.active(tenant), holds=held)
+        command = self.scribes[node].accept(intent, revision=self.active(tenant), **held)
         said = self.send(command, through=node // 2)
         if isinstance(said, Shortage):
             refused = self.scribes[node].accept(
@@ -164,12 +171,10 @@ class Worlds(RuleBasedStateMachine):
             )
             self.send(refused, through=node // 2)
 
-    @rule(node=nodes, tenant=tenants, held=some_holds, count=st.integers(2, 5), used=uses)
+    @rule(node=nodes, tenant=tenants, held=taking, count=st.integers(2, 5), used=uses)
     def accept_and_settle_many_at_once(self, node, tenant, held, count, used):
         scribe, revision = self.scribes[node], self.active(tenant)
-        commands: list[Command] = [
-            scribe.accept(intent_to(tenant), revision=revision, holds=held) for _ in range(count)
-        ]
+        commands: list[Command] = [scribe.accept(intent_to(tenant), revision=revision, **held) for _ in range(count)]
         commands += [  # in bulk a batch's settles come last
             scribe.settle(tenant=tenant, effect=e.id, seq=e.last_seq, attempt=e.attempt, used=used)
             for e in self.model.effects.values()
@@ -195,17 +200,17 @@ class Worlds(RuleBasedStateMachine):
         self.send(command, through=node // 2)
 
     @precondition(lambda self: self.some(EffectState.GRANTED))
-    @rule(node=nodes, pick=picks, stale=st.sampled_from([0, 0, 0, 1]), held=some_holds)
+    @rule(node=nodes, pick=picks, stale=st.sampled_from([0, 0, 0, 1]), held=taking)
     def dispatch(self, node, pick, stale, held):
         effect = self.pick(pick, EffectState.GRANTED)
-        command = self.scribes[node].dispatch(effect, revision=self.active(effect.tenant), holds=held)
+        command = self.scribes[node].dispatch(effect, revision=self.active(effect.tenant), **held)
         self.send(_with(command, last_seq=effect.last_seq - stale), through=node // 2)
 
     @precondition(lambda self: self.some(EffectState.UNKNOWN))
-    @rule(node=nodes, pick=picks)
-    def send_again(self, node, pick):
+    @rule(node=nodes, pick=picks, low=some_ceilings)
+    def send_again(self, node, pick, low):
         effect = self.pick(pick, EffectState.UNKNOWN)
-        command = self.scribes[node].dispatch(effect, again=True, revision=self.active(effect.tenant))
+        command = self.scribes[node].dispatch(effect, again=True, revision=self.active(effect.tenant), ceilings=low)
         self.send(command, through=node // 2)
 
     @precondition(lambda self: self.some(EffectState.DISPATCHED, EffectState.UNKNOWN))

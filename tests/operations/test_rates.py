@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from assent.ledger.budget_limits import Limit
+from assent.ledger.budgets import Hold, Unit, Window
 from assent.ledger.intents import Intent
 from assent.operations.wishes import Answer
-from assent.testing.benches import ACME, WORK_POLICY, Bench, opened_bench
+from assent.primitives.ids import ReviewId
+from assent.testing.benches import ACME, WORK_POLICY, Bench, opened_bench, wish
 from assent.testing.lanes import Break, Reply
 from tests.operations.scenes import CYD, WRITE, Scene, asked
 
+LOST = Break(error=OSError("torn"))
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 
 
@@ -159,7 +164,7 @@ def test_count_that_is_compared_with_another_fact_is_held_to_exactly(tmp_path: P
 
 
 def test_call_is_not_stopped_by_itself_when_it_is_sent_again(tmp_path: Path) -> None:
-    here = Scene(tmp_path, Break(error=OSError("torn")), Reply(), policy=WORK_POLICY + at_most(1))
+    here = Scene(tmp_path, LOST, Reply(), policy=WORK_POLICY + at_most(1))
 
     async def body(bench: Bench) -> None:
         answer = (await writes(bench, 1))[0]
@@ -170,5 +175,95 @@ def test_call_is_not_stopped_by_itself_when_it_is_sent_again(tmp_path: Path) -> 
         again = await bench.gate.resend(answer.effect, intent)
         assert again.effect.state == "succeeded"
         assert await counts(bench) == {"rate:agent:writer files.write hour": 1}
+
+    here.run(body)
+
+
+# How much of its budgets is gone
+
+
+ASKS = ' @review("Go on?")'
+
+
+def from_on(percent: int, more: str = "") -> str:
+    return (
+        f'@id("nearly") @reason("most of the budget is used"){ASKS if more else ""}\n'
+        'forbid (principal, action, resource == Operation::"files.write")\n'
+        f"when {{ context has budget_used && context.budget_used >= {percent} }}{more};\n"
+    )
+
+
+ASKED = " unless { context has approval && context.approval.intent == context.intent }"
+TEN_CALLS = Limit(scope="agent:writer", unit=Unit.CALLS, amount=10, window=Window.DAY)
+
+
+def limited(path: Path, rule: str, *limits: Limit, steps: Sequence[Break | Reply] = ()) -> Scene:
+    here = Scene(path, *steps, policy=WORK_POLICY + rule)
+    here.parts = msgspec.structs.replace(here.parts, limits=limits)
+    return here
+
+
+def test_people_are_asked_once_most_of_a_budget_is_used_however_many_calls_are_made_at_once(tmp_path: Path) -> None:
+    here = limited(tmp_path, from_on(80, ASKED), TEN_CALLS, Limit(scope="tenant", unit=Unit.CALLS, amount=1_000))
+
+    async def body(bench: Bench) -> None:
+        async with opened_bench(here.parts, entropy=here.entropy()) as other:
+            answers = [one for some in await asyncio.gather(writes(bench, 10), writes(other, 10)) for one in some]
+        assert verdicts(answers) == {"in_review nearly": 12, "succeeded work": 8}
+        assert here.deeds == 8
+        waits = next(one.effect for one in answers if one.review)
+        await bench.reviews.approve(ACME, ReviewId(waits.review), by=CYD)
+        assert (await bench.gate.release(ACME, waits.id)).effect.state == "succeeded"
+
+    here.run(body)
+
+
+def test_budget_that_is_renewed_and_one_that_is_lifted_are_seen_at_once(tmp_path: Path) -> None:
+    here = limited(tmp_path, from_on(50), TEN_CALLS)
+
+    async def body(bench: Bench) -> None:
+        assert verdicts(await writes(bench, 6)) == {"refused nearly": 1, "succeeded work": 5}
+        for _ in range(DAY_MS // 10_000):
+            here.clock.pass_ms(10_000)
+            assert await bench.renew()
+        assert verdicts(await writes(bench, 1)) == {"succeeded work": 1}
+
+    here.run(body)
+
+
+def test_budget_of_what_a_call_does_not_use_is_nothing_to_it(
+    tmp_path: Path,
+) -> None:
+    here = limited(tmp_path, from_on(1), Limit(scope="agent:writer", unit=Unit.TOKENS, amount=1))
+
+    async def body(bench: Bench) -> None:
+        assert verdicts(await writes(bench, 3)) == {"succeeded work": 3}  # writing uses no tokens
+
+    here.run(body)
+
+
+def test_what_an_asker_brings_is_a_budget_of_its_own(tmp_path: Path) -> None:
+    here = limited(tmp_path, from_on(50))
+    own = Hold(scope="run:r1", unit=Unit.CALLS, window=Window.ALL, amount=1, limit=4)
+
+    async def body(bench: Bench) -> None:
+        one = msgspec.structs.replace(wish("files.write", WRITE, run="r1"), holds=(own,))
+        answers = [await bench.gate.perform(one) for _ in range(3)]
+        assert verdicts(answers) == {"refused nearly": 1, "succeeded work": 2}
+
+    here.run(body)
+
+
+def test_what_a_call_holds_itself_was_not_used_before_it_when_it_is_sent_again(tmp_path: Path) -> None:
+    here = limited(tmp_path, from_on(50), msgspec.structs.replace(TEN_CALLS, amount=2), steps=(LOST, Reply()))
+
+    async def body(bench: Bench) -> None:
+        (answer,) = await writes(bench, 1)
+        assert answer.effect.state == "unknown"
+        records = await bench.store.history(ACME, answer.effect)
+        intent = msgspec.json.decode(records[0].payload or b"")["intent"]
+        again = await bench.gate.resend(answer.effect, msgspec.convert(intent, Intent))
+        assert again.effect.state == "succeeded"
+        assert verdicts(await writes(bench, 1)) == {"refused nearly": 1}
 
     here.run(body)

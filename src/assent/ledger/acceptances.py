@@ -16,6 +16,7 @@ from assent.ledger.entries import draft
 from assent.ledger.intents import Intent
 from assent.ledger.journals import Content, Note
 from assent.ledger.provenance import UNVOUCHED, Provenance
+from assent.ledger.rates import Ceiling
 from assent.ledger.reviews import Review, ReviewState, review_terms
 from assent.primitives.digests import Digest, digest
 from assent.primitives.ids import EffectId, ReviewId
@@ -45,6 +46,7 @@ def acceptance(
     placement: Placement | None = None,
     contents: tuple[Content, ...] = (),
     holds: tuple[Hold, ...] = (),
+    ceilings: tuple[Ceiling, ...] = (),
     shortage: Shortage | None = None,
     provenance: Provenance = UNVOUCHED,
     waived: ReviewTerms | None = None,
@@ -52,7 +54,8 @@ def acceptance(
 ) -> Accept:
     """The command that accepts `intent` (its canonical bytes are `data`) with its decision, in one commit.
 
-    `holds` are taken when it is dispatched at once; with a review they are what the asker brought, kept for then. With
+    `holds` are taken when it is dispatched at once, if no budget is above its ceiling; with a review they are what the
+    asker brought, kept for then. With
     `waived` the review is opened all the same, on these terms, for people to look at what was done. `notes` say in
     their journals what it takes from there.
     """
@@ -93,6 +96,7 @@ def acceptance(
         draft=draft("effect.accepted", body, salt=salt, payload=_payload(data, decision.reason, provenance)),
         contents=contents,
         holds=holds if grant is not None else (),
+        ceilings=ceilings if grant is not None else (),
         shortage=shortage,
         notes=notes,
     )

@@ -12,6 +12,7 @@ from assent.ledger.effects import EffectState, Move
 from assent.ledger.entries import Draft
 from assent.ledger.intents import Intent
 from assent.ledger.journals import Content, Note
+from assent.ledger.rates import Ceiling
 from assent.ledger.reviews import Review
 from assent.primitives.digests import Digest
 from assent.primitives.ids import EffectId, GrantId, ReviewId, TenantId
@@ -27,11 +28,11 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Accept(Command, frozen=True, kw_only=True, gc=False):
     """Accept an intent together with its decision: refused, in review, or granted and dispatched at once.
 
-    Holds only while `fence` holds, `decision.policy_revision` is the active one, and nothing that a dispatched call
-    falls under is halted. `contents` are pieces that the intent names by digest. `holds` are taken with a dispatch, all
-    or none; `shortage` is why an accept before this one found no room, and this one is refused. `notes` are written
-    into their journals with it, or it is not accepted. Result: `Accepted`, or a `Shortage`, and then nothing was
-    accepted.
+    Holds only while `fence` holds, `decision.policy_revision` is the active one, nothing that a dispatched call falls
+    under is halted, and no budget is above one of the `ceilings` that a dispatch was decided under. `contents` are
+    pieces that the intent names by digest. `holds` are taken with a dispatch, all or none; `shortage` is why an
+    accept before this one found no room, and this one is refused. `notes` are written into their journals with it, or
+    it is not accepted. Result: `Accepted`, or a `Shortage`, and then nothing was accepted.
     """
 
     effect: EffectId
@@ -45,6 +46,7 @@ class Accept(Command, frozen=True, kw_only=True, gc=False):
     draft: Draft
     contents: tuple[Content, ...] = ()
     holds: tuple[Hold, ...] = ()
+    ceilings: tuple[Ceiling, ...] = ()
     shortage: Shortage | None = None
     notes: tuple[Note, ...] = ()
 
@@ -52,10 +54,10 @@ class Accept(Command, frozen=True, kw_only=True, gc=False):
 class Dispatch(Command, frozen=True, kw_only=True, gc=False):
     """Dispatch a granted effect, consuming its approved review, or send an unknown one again (`again`).
 
-    Holds only while the fence holds, the revision is active, nothing of `scopes` (`halts.scopes_of`) is halted, and the
-    effect still stands at `last_seq`. `holds` are
-    taken as an accept takes them; what an unknown effect held stands, and is used again. Result: the new log position,
-    or a `Shortage`, and then the effect stays granted and its approval good, and the stop is on record.
+    Holds only while the fence holds, the revision is active, nothing of `scopes` (`halts.scopes_of`) is halted, and
+    the effect still stands at `last_seq`. `holds` are taken and `ceilings` looked at as an accept does; what an
+    unknown effect held stands, and is used again. Result: the new log position, or a `Shortage`, and then the effect
+    stays granted and its approval good, and the stop is on record.
     """
 
     effect: EffectId
@@ -69,6 +71,7 @@ class Dispatch(Command, frozen=True, kw_only=True, gc=False):
     fence: Fence
     placement: Placement | None = None
     holds: tuple[Hold, ...] = ()
+    ceilings: tuple[Ceiling, ...] = ()
     scopes: tuple[str, ...] = ()
 
 

@@ -90,6 +90,15 @@ def estimate_of(operation: Operation, arguments: dict[str, Any], place: Place, o
     return {Unit.CALLS.value: 1, Unit.WALL_MS.value: order.limits.wall_ms, **said}
 
 
+def units_of(operation: Operation, arguments: dict[str, Any], place: Place) -> frozenset[str]:
+    """The units that a call may use anything of."""
+    try:
+        said = operation.estimate(arguments, place) if _meters(operation) else {}
+    except Malformed:  # it will be refused for that where it is planned
+        said = {}
+    return frozenset((Unit.CALLS, Unit.WALL_MS, *said))
+
+
 def _meters(operation: object) -> TypeGuard[Meters]:
     kind: type = type(operation)
     return _is_metered(kind)

@@ -38,7 +38,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     The rest comes from the call's provenance (`policy.flow`) and from no connector: how far what its asker had seen,
     and the weakest of the arguments that say where the effect falls, can be trusted (`labels.STRENGTH`); which
     arguments a third party may have written; whether whoever receives them may read them; whether it goes beyond what
-    was asked for. And how often the asker was let do this before (`ledger.rates`), where a rule asks for that.
+    was asked for. And how often the asker was let do this before and how much of its budgets is gone (`ledger.rates`),
+    where a rule asks for that.
     """
 
     path: str = ""
@@ -56,6 +57,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     calls_in_run: int = 0
     calls_this_hour: int = 0
     calls_today: int = 0
+    budget_used: int = 0
 
     def told(self) -> dict[str, Any]:
         """What is not as it is when nothing is said."""

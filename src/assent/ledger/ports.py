@@ -96,7 +96,8 @@ class LedgerStore(Protocol):
         ...
 
     async def counted(self, tenant: TenantId, counts: Sequence[Count]) -> list[int]:
-        """How many calls each of `counts` holds in the window that runs now on the database's clock."""
+        """How much each of `counts` holds in the window that runs now on the database's clock: what is spent and what
+        calls under way hold."""
         ...
 
     async def journal(self, tenant: TenantId, kind: JournalKind, id_: str) -> Journal | None:

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from assent.execution.orders import Order
-from assent.ledger.budget_limits import Limit, by_scope, holds_for, joined, scopes_of
+from assent.ledger.budget_limits import Limit, by_scope, holds_for, joined, limits_on, scopes_of
 from assent.ledger.budgets import Hold
-from assent.ledger.metering import estimate_of
+from assent.ledger.metering import estimate_of, units_of
 from assent.ledger.ports import Record
+from assent.ledger.rates import Count
 from assent.operations.asking import Asked
 from assent.operations.wishes import OBSERVATION_KEYS
 
@@ -31,6 +32,21 @@ class Budgeting:
             return brought
         estimate = estimate_of(asked.operation, asked.arguments, asked.place, order)
         return joined(holds_for(limits=self._limits, scopes=scopes_of(asked.intent), estimate=estimate), brought)
+
+    def limits(self, asked: Asked, brought: Iterable[Hold]) -> dict[Count, int]:
+        """The limits that `asked` falls under, by what counts against them: those of its scopes on what it may use, and
+        those that it brought."""
+        found: dict[Count, int] = {}
+        if asked.operation is None:
+            return found
+        units = units_of(asked.operation, asked.arguments, asked.place)
+        for scope in scopes_of(asked.intent):
+            met = (one for one in limits_on(self._limits, scope) if one.unit in units)
+            found |= {Count(scope, one.window, one.unit): one.amount for one in met}
+        for one in brought:
+            count = Count(one.scope, one.window, one.unit)
+            found[count] = min(one.limit, found.get(count, one.limit))
+        return found
 
 
 def is_look(key: str) -> bool:

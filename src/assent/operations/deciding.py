@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from assent.ledger.budgets import Hold
 from assent.ledger.decisions import Decision
-from assent.ledger.rates import MOVED
+from assent.ledger.rates import MOVED, Ceiling
 from assent.operations.asking import Asked
 from assent.operations.counting import Counting
 from assent.operations.policies import Policies
@@ -12,6 +14,14 @@ from assent.operations.refusals import denied
 from assent.policy.approvals import Approval
 from assent.primitives.errors import AssentError, Conflict
 from assent.primitives.ids import TenantId
+
+
+class Decided(NamedTuple):
+    """What policy says, and what has to be held, and below which ceilings, for it to stay so until it is committed."""
+
+    decision: Decision
+    holds: tuple[Hold, ...] = ()
+    ceilings: tuple[Ceiling, ...] = ()
 
 
 class Deciding:
@@ -22,16 +32,17 @@ class Deciding:
         self._counting = counting
 
     async def decide(
-        self, asked: Asked, approval: Approval | None, held: tuple[Hold, ...]
-    ) -> tuple[Decision, tuple[Hold, ...]]:
-        """What policy says, and what has to be held for it to stay so until it is committed."""
+        self, asked: Asked, approval: Approval | None, *, held: tuple[Hold, ...], brought: tuple[Hold, ...]
+    ) -> Decided:
+        """What policy says of a call that `held` something if it is sent again, and `brought` limits of its own."""
         engine = await self._policies.active(asked.intent.tenant)
         if engine is None:
-            return await self._policies.refusal(asked.intent.tenant), ()
+            return Decided(await self._policies.refusal(asked.intent.tenant))
         if asked.fault:
-            return denied("arguments_invalid", asked.fault, revision=engine.revision), ()
-        facts, counts = await self._counting.seen(engine, asked, held)
-        return engine.decide(intent=asked.intent, intent_digest=asked.digest, facts=facts, approval=approval), counts
+            return Decided(denied("arguments_invalid", asked.fault, revision=engine.revision))
+        seen = await self._counting.seen(engine, asked, held=held, brought=brought)
+        said = engine.decide(intent=asked.intent, intent_digest=asked.digest, facts=seen.facts, approval=approval)
+        return Decided(said, seen.holds, seen.ceilings)
 
     def again_or_raise(self, tenant: TenantId, conflict: Conflict) -> None:
         """When the policy, a count or a waiver moved under a decision, it is made again; any other conflict stands."""

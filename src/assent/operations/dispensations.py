@@ -20,6 +20,7 @@ from assent.ledger.journals import Note
 from assent.ledger.metering import NO_METER, Meter
 from assent.ledger.operations import Reading, as_it_is
 from assent.ledger.ports import LedgerStore
+from assent.ledger.rates import Ceiling
 from assent.ledger.reviews import ReviewState, is_among
 from assent.operations.asking import Asked
 from assent.operations.refusals import unasked
@@ -43,6 +44,7 @@ class Ready(NamedTuple):
     placement: Placement | None = None
     read: Reading = as_it_is
     holds: tuple[Hold, ...] = ()
+    ceilings: tuple[Ceiling, ...] = ()
     meter: Meter = NO_METER
 
     def because(self, reason: str) -> Ready:

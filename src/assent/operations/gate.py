@@ -97,10 +97,10 @@ class Gate:
         self._clock = clock
         self._entropy = entropy
         self._standing = Standing(store)
-        self._deciding = Deciding(policies=policies, counting=Counting(store))
+        self._budgeting = budgeting or Budgeting()
+        self._deciding = Deciding(policies=policies, counting=Counting(store, self._budgeting))
         self._mint = mint
         self._targets = targets
-        self._budgeting = budgeting or Budgeting()
         self.waivers = Waivers(store=store, fence=fence, clock=clock, entropy=entropy)
         self._dispensations = Dispensations(store=store, waivers=self.waivers, clock=clock)
 
@@ -261,6 +261,7 @@ class Gate:
             contents=wish.contents,
             provenance=asked.provenance,
             holds=ready.holds if ready.grant else wish.holds,
+            ceilings=ready.ceilings,
             shortage=shortage,
             waived=after,
             notes=taken.notes if taken else (),
@@ -282,7 +283,7 @@ class Gate:
         What has to be held is what the limits ask for and what the asker `brought`. With None nothing is: the
         reconciler's looks are nobody's, and what is sent again has what it `held`.
         """
-        decision, counts = await self._deciding.decide(asked, approval, held)
+        decision, counts, ceilings = await self._deciding.decide(asked, approval, held=held, brought=brought or ())
         if decision.verdict is not Verdict.ALLOW or asked.operation is None or decision.obligations is None:
             return Ready(decision, None, None)
         try:
@@ -306,7 +307,7 @@ class Gate:
             now_ms=self._clock.now_ms(),
         )
         meter = meter_of(asked.operation, holds or held)
-        return Ready(decision, order, grant, placement, reading_of(asked.operation), holds, meter)
+        return Ready(decision, order, grant, placement, reading_of(asked.operation), holds, ceilings, meter)
 
     async def _dispatch(self, effect: Effect, asked: Asked, ready: Ready, *, review: ReviewId | None) -> int | Shortage:
         assert ready.grant is not None, "nothing is dispatched without a grant"
@@ -324,6 +325,7 @@ class Gate:
                 fence=self._fence,
                 placement=ready.placement,
                 holds=ready.holds,
+                ceilings=ready.ceilings,
                 scopes=scopes_of(asked.intent),
             ),
             ready,

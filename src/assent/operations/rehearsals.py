@@ -8,7 +8,7 @@ import msgspec
 
 from assent.ledger.operations import Operation, Place
 from assent.ledger.provenance import Provenance
-from assent.ledger.rates import COUNTS
+from assent.ledger.rates import COUNTED
 from assent.operations.wishes import Wish
 from assent.policy.activation import Report, check
 from assent.policy.bundle import Bundle
@@ -36,8 +36,8 @@ class Supposing(msgspec.Struct, frozen=True, kw_only=True):
     counts: Mapping[str, int] = {}
 
 
-COUNTED = tuple(COUNTS)
-"""The attributes of a call that are counts."""
+COUNTS_SUPPOSED = COUNTED
+"""What can be supposed to have been before a call that nobody makes."""
 
 
 class Rehearsals:

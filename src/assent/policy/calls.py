@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from assent.ledger.operations import Facts
-from assent.ledger.rates import COUNTS
+from assent.ledger.rates import COUNTED
 from assent.policy.approvals import Hypothetical
 from assent.policy.expressions import WHOLE, Literals, entities, literals, variables
 from assent.policy.principals import chain_fault, entity_of
@@ -156,7 +156,7 @@ def _axes(rule: Rule, world: World) -> dict[str, Sequence[Any]]:
     axes["untrusted"] = _groups(compared("untrusted").texts) if looks_at("untrusted") else [()]
     axes["readers_permit"] = [True, False] if looks_at("readers_permit") else [True]
     axes["beyond_mandate"] = [False, True] if looks_at("beyond_mandate") else [False]
-    for name in ("payload_bytes", *COUNTS):
+    for name in ("payload_bytes", *COUNTED):
         axes[name] = _sizes(compared(name)) if looks_at(name) else [0]
     axes["intent"] = [*compared("intent").texts[:VALUES_MAX], DIGEST] if looks_at("intent") else [DIGEST]
     axes["approval"] = [None, *approvals(rule, world)] if looks_at("approval") else [None]

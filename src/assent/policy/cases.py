@@ -19,6 +19,7 @@ rule = "files-delete-reviewed"  # optional: a rule that must be among those that
 # readers = ["person:ann"]      # optional: who alone may read what was seen
 # beyond = true                 # optional: it goes beyond what was asked for
 # calls_this_hour = 9           # optional: how often the asker was let do it before; so calls_today, calls_in_run
+# budget_used = 80              # optional: how much of the fullest of its budgets is gone, in percent
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ import msgspec
 from assent.ledger.decisions import Decision, Verdict
 from assent.ledger.operations import Operation, Place
 from assent.ledger.provenance import Provenance
-from assent.ledger.rates import COUNTS
+from assent.ledger.rates import COUNTED
 from assent.policy.calls import SOMEONE
 from assent.policy.engine import Engine
 from assent.policy.faults import malformed
@@ -66,6 +67,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     calls_in_run: int = 0
     calls_this_hour: int = 0
     calls_today: int = 0
+    budget_used: int = 0
 
     @property
     def provenance(self) -> Provenance:
@@ -194,7 +196,7 @@ def _supposed(case: Case) -> Supposition:
         provenance=case.provenance,
         approved=QUORUM_MAX if case.approved else 0,
         approvers=case.approvers,
-        counts={name: getattr(case, name) for name in COUNTS},
+        counts={name: getattr(case, name) for name in COUNTED},
     )
 
 

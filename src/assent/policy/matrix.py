@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from assent.ledger.contracts import OperationContract
 from assent.ledger.decisions import Decision
 from assent.ledger.operations import Facts
-from assent.ledger.rates import COUNTS
+from assent.ledger.rates import COUNTED
 from assent.policy.calls import SOMEONE, Call
 from assent.policy.comparing import decided
 from assent.policy.engine import Engine
@@ -211,7 +211,7 @@ def _texts(known: Mapping[str, Literals], offer: Offer) -> Iterator[tuple[str, d
 
 def _numbers(known: Mapping[str, Literals]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each constant that a number is compared with, and its neighbours."""
-    for attribute in (name for name in ("payload_bytes", *COUNTS) if name in known):
+    for attribute in (name for name in ("payload_bytes", *COUNTED) if name in known):
         for number in known[attribute].numbers[:VALUES_EACH_MAX]:
             for some in (number - 1, number, number + 1):
                 if some > 0:

@@ -12,7 +12,7 @@ import msgspec
 
 from assent.ledger.intents import Intent
 from assent.ledger.operations import Facts
-from assent.ledger.rates import COUNTS
+from assent.ledger.rates import COUNTED
 from assent.policy.approvals import Approval
 
 
@@ -37,6 +37,7 @@ class _Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     calls_in_run: int | None = None
     calls_this_hour: int | None = None
     calls_today: int | None = None
+    budget_used: int | None = None
     run: str = ""
     path: str = ""
     host: str = ""
@@ -56,10 +57,10 @@ def context(
     run: str,
     facts: Facts,
     approval: Approval | None = None,
-    counts: Collection[str] = COUNTS,
+    counts: Collection[str] = COUNTED,
 ) -> bytes:
-    """The context of one call as JSON. `counts` are the counts of calls that any rule looks at; the others are left
-    out, since they cost every call.
+    """The context of one call as JSON. Of what is looked up, those in `counts` are there, which some rule reads; the
+    others are left out, since they cost every call.
 
     Raises:
         UnicodeEncodeError: a text is not valid Unicode.
@@ -82,6 +83,7 @@ def context(
             calls_in_run=facts.calls_in_run if "calls_in_run" in counts else None,
             calls_this_hour=facts.calls_this_hour if "calls_this_hour" in counts else None,
             calls_today=facts.calls_today if "calls_today" in counts else None,
+            budget_used=facts.budget_used if "budget_used" in counts else None,
             run=run,
             path=facts.path,
             host=facts.host,
@@ -94,7 +96,7 @@ def context(
 
 
 def context_of(
-    intent: Intent, digest: str, facts: Facts, approval: Approval | None = None, *, counts: Collection[str] = COUNTS
+    intent: Intent, digest: str, facts: Facts, approval: Approval | None = None, *, counts: Collection[str] = COUNTED
 ) -> str:
     """The context of `intent` as JSON text."""
     return context(

@@ -48,7 +48,9 @@ type Call = {
   beyond_mandate: Bool,       // true when it goes beyond what was asked for; false when nobody said what was
   calls_in_run?: Long,        // how often the asker was let do this operation before: in this run (0 without one),
   calls_this_hour?: Long,     // since the hour began,
-  calls_today?: Long,         // since midnight (UTC); each is there wherever a rule looks at it
+  calls_today?: Long,         // since midnight (UTC);
+  budget_used?: Long,         // how much of the fullest of its budgets is gone, in percent (0 without one);
+                              // each of these four is there wherever a rule looks at it
   approval?: Approval,
 };
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Final
 
-from assent.ledger.rates import COUNTS
+from assent.ledger.rates import COUNTED
 from assent.policy.cedar import Cedar, Judge
 from assent.policy.expressions import WHOLE
 from assent.policy.rules import Rule
@@ -19,7 +19,7 @@ from assent.policy.world import World
 
 
 class Slice:
-    """Some rules and their judge. `sees_*`: the digest or the run can matter; `counts`: the counts that they read."""
+    """Some rules and their judge. `sees_*`: the digest or the run can matter; `counts`: what they read of `COUNTED`."""
 
     def __init__(self, *, rules: Iterable[Rule], making: Callable[[Iterable[Rule]], Judge]) -> None:
         self.rules: Final[Mapping[str, Rule]] = {rule.id: rule for rule in rules}
@@ -28,7 +28,7 @@ class Slice:
         seen = frozenset[str]().union(*(rule.reads for rule in self.rules.values()))
         self.sees_intent: Final = not seen.isdisjoint({"intent", WHOLE})
         self.sees_run: Final = not seen.isdisjoint({"run", WHOLE})
-        self.counts: Final = frozenset(COUNTS) if WHOLE in seen else seen & COUNTS.keys()
+        self.counts: Final = frozenset(COUNTED) if WHOLE in seen else seen.intersection(COUNTED)
 
     @cached_property
     def sides(self) -> tuple[Judge, Judge]:

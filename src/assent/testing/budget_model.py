@@ -11,8 +11,9 @@ from typing import TypeAlias
 from assent.ledger.budgets import Budget, Hold, Shortage, Unit, Window
 from assent.ledger.commands import Settle
 from assent.ledger.effects import EffectState
+from assent.ledger.rates import Ceiling
 from assent.primitives.clock import Clock
-from assent.primitives.errors import NotFound
+from assent.primitives.errors import Conflict, NotFound
 from assent.primitives.ids import EffectId, TenantId
 
 _Key: TypeAlias = tuple[TenantId, str, Unit, Window, int]
@@ -29,8 +30,18 @@ class BudgetModel:
         self.held: dict[_Hold, list[tuple[_Key, int]]] = {}
         self.stops: dict[_Key, list[tuple[EffectId, int]]] = {}
 
-    def take(self, tenant: TenantId, effect: EffectId, holds: tuple[Hold, ...]) -> Shortage | None:
-        """Take all, or nothing and say what the first lacks."""
+    def take(
+        self, tenant: TenantId, effect: EffectId, holds: tuple[Hold, ...], ceilings: tuple[Ceiling, ...] = ()
+    ) -> Shortage | None:
+        """Take all, or nothing and say what the first lacks.
+
+        Raises:
+            Conflict: `rate_moved`: something is above its ceiling.
+        """
+        for (scope, window, unit), most in ceilings:
+            key = (tenant, scope, unit, window, self._since(window))
+            if self.spent.get(key, 0) + self._held_of(key) > most:
+                raise Conflict("rate_moved", "more is used by now")
         for hold in holds:
             key = self._key(tenant, hold)
             spent, held = self.spent.get(key, 0), self._held_of(key)

@@ -23,6 +23,7 @@ from assent.ledger.effects import EFFECT, MOVE_OF_ENDING, Effect, EffectState, M
 from assent.ledger.entries import SALT_BYTES, draft
 from assent.ledger.intents import Intent, intent_bytes, intent_digest
 from assent.ledger.journals import Note
+from assent.ledger.rates import Ceiling
 from assent.ledger.receipts import receipt_draft
 from assent.policy.grants import Mint
 from assent.primitives.clock import Clock, Entropy
@@ -69,6 +70,7 @@ class Scribe:
         ttl_s: int = 60,
         effect: EffectId | None = None,
         holds: tuple[Hold, ...] = (),
+        ceilings: tuple[Ceiling, ...] = (),
         shortage: Shortage | None = None,
         demands: Demands = ANYBODY,
         after: bool = False,
@@ -102,13 +104,20 @@ class Scribe:
             salt=self._entropy(SALT_BYTES),
             now_ms=self._clock.now_ms(),
             holds=holds,
+            ceilings=ceilings,
             shortage=shortage,
             waived=terms if after else None,
             notes=notes,
         )
 
     def dispatch(
-        self, effect: Effect, *, again: bool = False, revision: str = "", holds: tuple[Hold, ...] = ()
+        self,
+        effect: Effect,
+        *,
+        again: bool = False,
+        revision: str = "",
+        holds: tuple[Hold, ...] = (),
+        ceilings: tuple[Ceiling, ...] = (),
     ) -> Dispatch:
         """Dispatch a granted effect with its review, or send an unknown one again."""
         return Dispatch(
@@ -123,6 +132,7 @@ class Scribe:
             rules=("rule-2",),
             fence=self.fence,
             holds=holds,
+            ceilings=ceilings,
         )
 
     def settle(

@@ -73,7 +73,7 @@ class LedgerModel:
                 if old.intent != c.intent_digest:
                     raise Conflict("key_conflict", "another call has the key")
                 return Accepted(effect=old.id, seq=old.first_seq, fresh=False)
-        lacking = self.budgets.take(c.tenant, c.effect, c.holds)
+        lacking = self.budgets.take(c.tenant, c.effect, c.holds, c.ceilings)
         if lacking:
             return lacking
         if c.shortage:
@@ -100,12 +100,14 @@ class LedgerModel:
             review = self.reviews[c.tenant, ReviewId(effect.review)]
             if review.state is not ReviewState.APPROVED or review.expires_at_ms <= self._clock.now_ms():
                 raise Conflict("approval_gone", "the approval is gone")
-            lacking = self.budgets.take(c.tenant, c.effect, c.holds)
+            lacking = self.budgets.take(c.tenant, c.effect, c.holds, c.ceilings)
             if lacking:
                 self.budgets.stop(c.tenant, c.effect, lacking)
                 self._move(effect, effect.state, effect.code, "effect.stopped")
                 return lacking
             self.reviews[c.tenant, review.id] = replace(review, state=ReviewState.CONSUMED)
+        else:
+            self.budgets.take(c.tenant, c.effect, (), c.ceilings)
         state = was if c.again else EFFECT.after(was, Move.DISPATCH)
         name = "effect.resent" if c.again else "effect.dispatched"
         sent = replace(effect, attempt=c.attempt, node=c.fence.node, fence=c.fence.number)

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from assent.ledger.adapters.sqlite_budgets import Budgets, count_calls, select_budgets
+from assent.ledger.adapters.sqlite_budgets import Budgets, count, select_budgets
 from assent.ledger.adapters.sqlite_effects import (
     IS_OPEN,
     OPEN_STATES,
@@ -165,7 +165,7 @@ class SqliteLedger:
         return found
 
     async def counted(self, tenant: TenantId, counts: Sequence[Count]) -> list[int]:
-        found: list[int] = await self._database.read_quick(lambda c: count_calls(c, tenant, counts))
+        found: list[int] = await self._database.read_quick(lambda c: count(c, tenant, counts))
         return found
 
     async def journal(self, tenant: TenantId, kind: JournalKind, id_: str) -> Journal | None:

@@ -62,18 +62,25 @@ class Budgets:
     def __init__(self, book: LogBook) -> None:
         self._book = book
 
-    def short(self, connection: sqlite3.Connection, commands: Sequence[Accept | Dispatch]) -> Shortage | None:
-        """Take every hold of `commands`, in their order; or none at all, and say what the first one lacks."""
+    def short(
+        self, connection: sqlite3.Connection, commands: Sequence[Accept | Dispatch]
+    ) -> Shortage | Conflict | None:
+        """Take every hold of `commands`, in their order; or none at all, and say what the first one lacks, or that what
+        it was decided by has moved."""
         page = _Page(connection)
         rows: list[tuple[str, str, str]] = []
         for command in commands:
+            for count, most in command.ceilings:
+                budget = page.budget((command.tenant, *_place(count, self._book.now_ms)))
+                if budget.spent + budget.held > most:
+                    return _moved(budget)
             held = [standing(hold, self._book.now_ms) for hold in command.holds]
             for hold, stands in zip(command.holds, held, strict=True):
                 key = _key(command.tenant, stands)
                 budget = page.budget(key)
                 lacking = shortage(budget, hold)
                 if lacking is not None:
-                    return lacking
+                    return _moved(budget) if is_rate(hold.scope) else lacking
                 page.turn(key, taken(budget, hold))
             if held:
                 rows.append((command.tenant, command.effect, standing_text(held)))
@@ -187,22 +194,21 @@ def select_budgets(
     return sorted(found, key=lambda one: (one.scope, one.unit, one.window))
 
 
-def unless_a_rate(lacking: Shortage) -> Shortage:
-    """What stopped a call; a count that moved stops none, the call is to be decided again."""
-    if is_rate(lacking.scope):
-        raise Conflict(
-            MOVED, f"`{lacking.scope[:80]}` is at {lacking.spent + lacking.held} by now", hint="decide again"
-        )
-    return lacking
-
-
-def count_calls(connection: sqlite3.Connection, tenant: TenantId, counts: Sequence[Count]) -> list[int]:
-    """How many calls each of `counts` holds in its window of now."""
+def count(connection: sqlite3.Connection, tenant: TenantId, counts: Sequence[Count]) -> list[int]:
+    """How much each of `counts` holds in its window of now, calls under way included."""
     now_ms = connection.execute("SELECT assent_now_ms()").fetchone()[0]
-    keys = ((tenant, one.scope, Unit.CALLS, one.window, window_start_ms(one.window, now_ms)) for one in counts)
-    found = [connection.execute(_ONE, key).fetchone() for key in keys]
+    found = [connection.execute(_ONE, (tenant, *_place(one, now_ms))).fetchone() for one in counts]
     budgets = [_budget_of(row) if row is not None else None for row in found]
     return [one.spent + one.held if one is not None else 0 for one in budgets]
+
+
+def _place(count: Count, now_ms: int) -> tuple[str, Unit, Window, int]:
+    return count.scope, count.unit, count.window, window_start_ms(count.window, now_ms)
+
+
+def _moved(budget: Budget) -> Conflict:
+    """A decision rested on less than that. Nothing is short, the call is to be decided again."""
+    return Conflict(MOVED, f"`{budget.scope[:80]}` is at {budget.spent + budget.held} by now", hint="decide again")
 
 
 def _taken_out(connection: sqlite3.Connection, tenant: TenantId, effect: EffectId) -> tuple[Standing, ...]:

@@ -15,7 +15,7 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 from assent.ledger.acceptances import held, placed
-from assent.ledger.adapters.sqlite_budgets import Budgets, unless_a_rate
+from assent.ledger.adapters.sqlite_budgets import Budgets
 from assent.ledger.adapters.sqlite_halts import halted, has_halts
 from assent.ledger.adapters.sqlite_journals import keep_contents, write_notes
 from assent.ledger.adapters.sqlite_log import LogBook
@@ -102,7 +102,7 @@ class Effects:
         """Accept a batch at once, or None when some guard did not hold (the caller then undoes and goes one by one)."""
         if not _all_hold(connection, commands):
             return None
-        holding = [c for c in commands if c.holds]
+        holding = [c for c in commands if c.holds or c.ceilings]
         if holding and self._budgets.short(connection, holding) is not None:
             return None
         seqs = [self._book.append(c.tenant, c.draft) for c in commands]
@@ -116,12 +116,14 @@ class Effects:
     def accept(self, connection: sqlite3.Connection, command: Accept) -> Accepted | Shortage:
         """Accept one, naming what stands against it. With a shortage nothing was written."""
         self._must_hold(connection, command)
-        if command.holds:
+        if command.holds or command.ceilings:
             if command.intent.key and find_by_key(connection, command.tenant, command.intent.key):
                 return self._accept_again(connection, command)
             lacking = self._budgets.short(connection, [command])
+            if isinstance(lacking, Conflict):
+                raise lacking
             if lacking is not None:
-                return unless_a_rate(lacking)
+                return lacking
         mark = self._book.mark()
         seq = self._book.append(command.tenant, command.draft)
         if _ACCEPT.run(connection, [_accept_row(command, seq)]) != 1:
@@ -180,9 +182,9 @@ class Effects:
     def dispatch(self, connection: sqlite3.Connection, command: Dispatch) -> int | Shortage:
         """Dispatch a granted effect, or send an unknown one again."""
         self._must_hold(connection, command)
-        lacking = self._budgets.short(connection, [command]) if command.holds else None
-        if lacking is not None:
-            return self._stop(connection, command, unless_a_rate(lacking))
+        lacking = self._budgets.short(connection, [command]) if command.holds or command.ceilings else None
+        if isinstance(lacking, Shortage):
+            return self._stop(connection, command, lacking)
         was = EffectState.UNKNOWN if command.again else EffectState.GRANTED
         becomes = was if command.again else EFFECT.after(was, Move.DISPATCH)
         body = {
@@ -204,6 +206,8 @@ class Effects:
             raise self._moved(connection, command)
         if command.review is not None:
             self._consume(connection, command)
+        if lacking is not None:
+            raise lacking
         return seq
 
     def judge(self, connection: sqlite3.Connection, command: Judge) -> int:

@@ -9,6 +9,8 @@ from assent.ledger.budgets import Budget, Hold, Shortage, Unit, Window
 from assent.ledger.commands import FenceOut, RenewLease
 from assent.ledger.decisions import Verdict
 from assent.ledger.effects import EffectState, Move
+from assent.ledger.rates import Ceiling, Count
+from assent.primitives.errors import Conflict
 from assent.primitives.leases import SYSTEM
 from assent.testing.calls import intent_to
 from assent.testing.conformance.opening import OpensLedger
@@ -85,6 +87,25 @@ class LedgerBudgetsSuite(OpensLedger):
             assert (again.effect, again.fresh) == (effect.id, False)
             other = desk.scribe.accept(intent_to(ACME, key="k", content="other"), holds=(tokens(10),))
             assert await code_of(desk.store.apply(other)) == "key_conflict"
+
+        self.check(body)
+
+    def test_call_is_not_taken_above_the_ceiling_that_it_was_decided_under(self) -> None:
+        async def body(desk: Desk) -> None:
+            await desk.accept(holds=(tokens(6),))
+            count = Count("tenant", Window.ALL, Unit.TOKENS)
+            low, high = ((Ceiling(count, most),) for most in (5, 6))
+            command = desk.scribe.accept(intent_to(ACME, key="k"), holds=(tokens(1),), ceilings=low)
+            assert await code_of(desk.store.apply(command)) == "rate_moved"
+            assert await desk.store.effect(ACME, command.effect) is None
+            assert (await one(desk), await desk.store.counted(ACME, (count,))) == ((0, 6), [6])
+            calls = [desk.scribe.accept(intent_to(ACME), holds=(tokens(1),), ceilings=high) for _ in range(3)]
+            results = await results_of(desk.store, calls)
+            assert [isinstance(result, Conflict) for result in results] == [False, True, True]
+            waits = await desk.granted()
+            assert await code_of(desk.store.apply(desk.scribe.dispatch(waits, ceilings=high))) == "rate_moved"
+            assert (await desk.find(ACME, waits.id)) == waits
+            assert await desk.store.counted(GLOBEX, (count,)) == [0]
 
         self.check(body)
 

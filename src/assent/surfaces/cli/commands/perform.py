@@ -55,7 +55,7 @@ _SUPPOSING = (
     ("--only CALL", "what was asked for, such as `files.write path=reports/*`; again for other calls"),
     ("--approved N", "as if so many people had approved exactly this call"),
     ("--approver NAME", "as if this person had; again for others"),
-    ("--counted NAME=N", "how often it was done before, such as `calls_this_hour=9`; again for others"),
+    ("--counted NAME=N", "what was before: `calls_this_hour=9`, `budget_used=80` (percent); again for others"),
     ("--revision ID", "not by the files, but by this revision; `active` is the one in force"),
     _RUN,
     *_ALL,

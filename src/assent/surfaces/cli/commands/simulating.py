@@ -8,7 +8,7 @@ import msgspec
 from cyclopts import Parameter
 
 from assent.ledger.decisions import Decision, ReviewTerms, Verdict
-from assent.operations.rehearsals import COUNTED, Supposing
+from assent.operations.rehearsals import COUNTS_SUPPOSED, Supposing
 from assent.operations.wishes import Wish
 from assent.primitives.errors import Malformed, NotFound
 from assent.primitives.labels import Integrity
@@ -144,9 +144,11 @@ def _vouched(text: str) -> tuple[str, Integrity]:
 
 def _counted(text: str) -> tuple[str, int]:
     name, _, number = text.partition("=")
-    if name in COUNTED and number.isascii() and number.isdigit() and len(number) <= COUNT_DIGITS_MAX:
+    if name in COUNTS_SUPPOSED and number.isascii() and number.isdigit() and len(number) <= COUNT_DIGITS_MAX:
         return name, int(number)
-    raise _usage(f"`{text[:40]}` is no count", f"write `{COUNTED[1]}=9`; there are {', '.join(COUNTED)}")
+    raise _usage(
+        f"`{text[:40]}` is no count", f"write `{COUNTS_SUPPOSED[1]}=9`; there are {', '.join(COUNTS_SUPPOSED)}"
+    )
 
 
 def _integrity(text: str) -> Integrity:
