@@ -32,7 +32,8 @@ class AgentDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     it may do itself and what it may pass on are two sets. `hands_to` are the agents that may take over from it.
     `context_tokens_max` is what it is told at most in a turn, `turns_max` how many turns a run has, `tokens_max` and
     `micros_max` (millionths of the currency unit) what a run may use up, `asks_max` how often people may be asked to
-    approve something in a run (0: no limit of its own). `mandate` is what it is for, in lines (none: not said).
+    approve something in a run and in those that it hands work to (0: no limit of its own). `mandate` is what it is for,
+    in lines (none: not said).
     """
 
     name: str

@@ -11,7 +11,7 @@ from assent.ledger.ports import LedgerStore
 from assent.operations.runs import entries, steps
 from assent.operations.runs.entries import Ended, Started
 from assent.operations.runs.flowing import mandates_of
-from assent.operations.runs.states import ALIVE, RunMove, RunState
+from assent.operations.runs.states import ALIVE, RunMove
 from assent.operations.runs.story import Story
 from assent.operations.runs.surroundings import Around, harmless
 from assent.operations.toolbox import Offer
@@ -66,7 +66,7 @@ class Delegating:
             agent=child, offers=self._offers(child, around), sections=around.sections, prior=(), task=task,
             on_behalf_of=(parent.agent.principal, *parent.on_behalf_of), by=parent.agent.principal,
             depth=parent.depth + 1, ancestors=chain, task_label=step.call.provenance.of("task"),
-            mandates=(*mandates, *purpose_of(child)), mandated_by=owners,
+            mandates=(*mandates, *purpose_of(child)), mandated_by=owners, asks_left=story.asks_left,
         )  # fmt: skip
         return entries.started(child_id(run, step.turn, step.place), begun, parent=run, salt=self._salt())
 
@@ -86,18 +86,19 @@ class Delegating:
             task=parent.task, by=parent.by, on_behalf_of=(parent.agent.principal, *parent.on_behalf_of),
             depth=parent.depth + 1, ancestors=(*parent.ancestors, parent.agent.name), todo=parent.todo,
             task_label=parent.task_label, mandates=(*mandates, *purpose_of(agent)), mandated_by=owners,
+            asks_left=story.asks_left,
         )  # fmt: skip
         return entries.started(child_id(run, step.turn, step.place), begun, parent=run, salt=self._salt())
 
     async def meet(self, story: Story) -> None:
-        """Note how the children of a run ended, and which never began: if it has gone on since, it was told why."""
+        """Note how the children of a run stand, and which never began: if it has gone on since, it was told why."""
         for (turn, place), call in story.calls.items():
             if call.effect.operation in steps.HANDS_ON and not call.failed:
                 id_ = child_id(story.journal.id, turn, place)
                 child = await self._store.journal(story.journal.tenant, "run", id_)
-                if child is not None and RunState(child.state) not in ALIVE:
-                    story.children[call.effect.id] = (await self._tell(child.tenant, id_)).ended or Ended()
-                elif child is None and turn < story.turn:
+                if child is not None:
+                    story.note_child(call.effect.id, await self._tell(child.tenant, id_))
+                elif turn < story.turn:
                     why = steps.refused(story.begun, call) or steps.nobody(story.begun, call)
                     story.children[call.effect.id] = Ended(failure=failure(FailureKind.TOOL_MISMATCH, why))
 

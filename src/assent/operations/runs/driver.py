@@ -299,8 +299,8 @@ class Driver:
         wish = self._wish(story, operation, arguments, provenance, key_of_call(run, turn, place, attempt))
         if not provenance.beyond:  # a person who lets it go beyond lets just this call
             wish = replace(wish, holds=taken_of(story, turn, operation, arguments))
-        asks_max = story.begun.agent.asks_max
-        if asks_max and story.asks + len(before) >= asks_max:  # each of those beside it might ask, too
+        left = story.asks_left
+        if left is not None and len(before) >= left:  # each of those beside it might ask, too
             wish = replace(wish, may_ask=False)
         answer = await self._gate.perform(wish, on_accepted=lambda made: tell(_decided(made, run, turn, place, tool)))
         await self._read(story, answer.effect)

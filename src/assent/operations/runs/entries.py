@@ -34,7 +34,8 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What a run begins with and keeps to: the agent as it was, its tools, whom it acts for, what was said before
     (digests of pieces), what it is told beside the transcript, what was to be done before, and the task. `by` is who
     gave it, and `mandates` say what was asked for; the first of them are the mandates of the runs in `mandated_by`, the
-    others its own. `task_label` is whose word the task is: a person's, or a model's that hands work on."""
+    others its own. `task_label` is whose word the task is: a person's, or a model's that hands work on. `asks_left` is
+    how often whoever handed it on might still ask people (None: there was no limit)."""
 
     agent: AgentDefinition
     offers: tuple[Offer, ...]
@@ -50,6 +51,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     mandates: tuple[Mandate, ...] = ()
     mandated_by: tuple[str, ...] = ()
     task_label: Label = Label(integrity=Integrity.USER)
+    asks_left: int | None = None
 
     def owners(self, run: str) -> tuple[str, ...]:
         """Whose each of the mandates is; `run` is this one."""

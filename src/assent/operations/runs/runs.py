@@ -290,8 +290,9 @@ class Runs:
             if isinstance(begun, str):
                 return Ended(failure=failure(FailureKind.TOOL_MISMATCH, begun))
             await self._write(tenant, begun)
-        seen = await self.drive(tenant, id_, tell=tell, by=story.journal.id)
-        return (await self.story(tenant, id_)).ended if RunState(seen.state) not in ALIVE else None
+        await self.drive(tenant, id_, tell=tell, by=story.journal.id)
+        story.note_child(step.call.effect.id, await self.story(tenant, id_))
+        return story.children.get(step.call.effect.id)
 
     async def _also(self, story: Story, move: RunMove, end: Ended, by: str) -> Iterable[Note]:
         """What is written together with the end of a run: the reply in its session; that its children end with it."""

@@ -21,6 +21,7 @@ from assent.ledger.ports import Record
 from assent.ledger.provenance import UNVOUCHED, Provenance
 from assent.operations.models import COMPLETION, FAULT
 from assent.operations.runs.entries import FLAGS, PATIENCE, Compacted, Ended, Heard, Started
+from assent.operations.runs.states import ALIVE, RunState
 from assent.operations.runs.telling import told
 from assent.operations.timelines import intent_of, outcome_of, provenance_of, reason_of
 from assent.primitives.errors import InvariantBroken, Refused
@@ -70,6 +71,14 @@ class Shorter(msgspec.Struct, frozen=True, kw_only=True):
     compacted: Compacted
 
 
+class Asks(msgspec.Struct, frozen=True, kw_only=True):
+    """How often people were asked in a run that was begun for a call, and below it; and how much of what they may be
+    asked is `taken` by that: all that it was given while it lives, and what it made of it afterwards."""
+
+    made: int
+    taken: int
+
+
 class Story(msgspec.Struct, kw_only=True):
     """Everything that is on record about one run. A notebook: `note_*` write into it what came to be recorded."""
 
@@ -91,6 +100,10 @@ class Story(msgspec.Struct, kw_only=True):
     """What it last came to wait for."""
     children: dict[str, Ended] = {}
     """How the runs ended that were begun for calls, by the call's effect."""
+    reviews: set[str] = set()
+    """What people were asked to approve of what it proposed."""
+    asks_below: dict[str, Asks] = {}
+    """How often people were asked by the runs that were begun for calls, by the call's effect."""
     asked_since: dict[int, int] = {}
     """By turn: how many attempts were over when the run was last resumed. Patience begins anew each time."""
 
@@ -103,6 +116,7 @@ class Story(msgspec.Struct, kw_only=True):
         turn, call, attempt = place
         outcome = outcome_of(history)
         if call is not None:
+            self.reviews.update({effect.review} - {""})
             if attempt < self.tries.get((turn, call), 0):
                 return  # it was asked for again since
             self.tries[turn, call] = attempt
@@ -120,6 +134,14 @@ class Story(msgspec.Struct, kw_only=True):
         if place is not None:
             turn, part, attempt = place
             self.summaries.setdefault((turn, part), [])[attempt : attempt + 1] = [attempt_of(effect, history)]
+
+    def note_child(self, call: str, child: Story) -> None:
+        """Take in the run that was begun for a call, as it stands now."""
+        lives = RunState(child.journal.state) in ALIVE
+        if not lives:
+            self.children[call] = child.ended or Ended()
+        bound = child.asks_max if lives else None
+        self.asks_below[call] = Asks(made=child.asks, taken=child.asks if bound is None else bound)
 
     def note_shorter(self, compacted: Compacted) -> None:
         """Take in that it is told more shortly from the question on that comes next."""
@@ -160,8 +182,24 @@ class Story(msgspec.Struct, kw_only=True):
 
     @property
     def asks(self) -> int:
-        """How often people were asked to approve something that it proposed."""
-        return sum(bool(call.effect.review) for call in self.calls.values())
+        """How often people were asked to approve something that it, or who works for it, proposed."""
+        return len(self.reviews) + sum(one.made for one in self.asks_below.values())
+
+    @property
+    def asks_max(self) -> int | None:
+        """How often people may be asked in all: as its agent may, and no more than was left to whoever handed the work
+        on. None: there is no limit."""
+        given = (self.begun.agent.asks_max or None, self.begun.asks_left)
+        return min((bound for bound in given if bound is not None), default=None)
+
+    @property
+    def asks_left(self) -> int | None:
+        """How often it may still ask, or let others ask. What a run that works for it may ask, is that run's as long as
+        it lives: so they never ask too often together, whoever asks first. None: there is no limit."""
+        bound = self.asks_max
+        if bound is None:
+            return None
+        return max(0, bound - len(self.reviews) - sum(one.taken for one in self.asks_below.values()))
 
     @property
     def turn(self) -> int:

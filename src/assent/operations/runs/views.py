@@ -68,7 +68,8 @@ def line_of(journal: Journal, records: Mapping[int, Record]) -> RunLine:
 
 
 class RunView(msgspec.Struct, frozen=True, kw_only=True):
-    """A run as it is shown. `asks` is how often people were asked to approve something."""
+    """A run as it is shown. `asks` is how often people were asked to approve something that it, or who
+    works for it, proposed."""
 
     id: str
     agent: str
