@@ -25,6 +25,7 @@ NAMES = (
     "decision",
     "backtest",
     "governance",
+    "halts",
     "ledger",
     "governed_call",
     "sandbox",

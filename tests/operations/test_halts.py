@@ -19,7 +19,7 @@ from assent.bootstrap.node import Node
 from assent.operations.runs import host as hosting
 from assent.operations.wishes import TYPED, Wish
 from assent.primitives.errors import AssentError, Conflict
-from assent.primitives.ids import ReviewId, TenantId
+from assent.primitives.ids import EffectId, ReviewId, TenantId
 from tests.operations.agents_house import ANN, TENANT, agent, answered, house, line
 
 pytestmark = pytest.mark.slow
@@ -140,6 +140,70 @@ def test_approved_call_of_a_run_waits_with_its_run(tmp_path: Path) -> None:
             await node.halts.lift(TENANT, "everything", by=ANN, reason="go")
             assert (await node.runs.drive(TENANT, seen.id)).state == "finished"
             assert not (tmp_path / "workspace" / "a").exists()
+
+    asyncio.run(body())
+
+
+async def approved_deletions(node: Node, folder: Path, count: int) -> list[EffectId]:
+    """Calls that were approved, and wait to be carried out."""
+    found = []
+    for number in range(count):
+        (folder / "workspace" / f"d{number}").write_text("x")
+        asked = await node.gate.perform(wish("files.delete", path=f"d{number}", recursive=False))
+        assert asked.review is not None
+        await node.reviews.approve(TENANT, ReviewId(asked.review.id), by=ANN, reason="it may go")
+        found.append(asked.effect.id)
+    return found
+
+
+async def call_until_halted(node: Node, name: str, at_work: asyncio.Event) -> None:
+    """Write again and again until that is refused; `at_work` is set once something was written."""
+    while (await state_of(node, wish(path=name, content="x"))) == ("succeeded", "ok"):
+        at_work.set()
+
+
+async def release_until_halted(node: Node, approved: list[EffectId]) -> None:
+    for effect in approved:
+        try:
+            await node.gate.release(TENANT, effect)
+        except Conflict as conflict:
+            assert conflict.code == "halted"  # noqa: PT017 (it may as well have come first)
+
+
+async def dispatches(node: Node) -> list[tuple[int, str]]:
+    """Where the log holds the dispatch of a call, and of which node."""
+    store = node.host._store
+    records = await store.records_at(TENANT, range(await store.size(TENANT)))
+    kinds = ("effect.accepted", "effect.dispatched", "effect.resent")
+    found = [one for one in records.values() if one.type in kinds and one.body["state"] == "dispatched"]
+    return [(one.seq, one.body["node"]) for one in found]
+
+
+@pytest.mark.parametrize("scope", ["everything", "agent:writer", ANN, "connector:files"])
+def test_log_holds_no_dispatch_after_the_halt_of_its_scope_when_two_nodes_race(tmp_path: Path, scope: str) -> None:
+    """Each node has its own connection and writer thread. Whoever comes first, the order in the log is what counts."""
+
+    async def body() -> None:
+        async with two(tmp_path) as nodes:
+            one, other = nodes
+            for _ in range(3):
+                approved = await approved_deletions(other, tmp_path, 4)
+                size = await one.host._store.size(TENANT)
+                at_work = [asyncio.Event() for _ in range(6)]
+                async with asyncio.TaskGroup() as tasks, asyncio.timeout(60):
+                    for number, event in enumerate(at_work):
+                        tasks.create_task(call_until_halted(nodes[number % 2], f"w{number}", event))
+                    await asyncio.gather(*(event.wait() for event in at_work))
+                    tasks.create_task(release_until_halted(other, approved))
+                    await one.halts.halt(TENANT, scope, by=ANN, reason="stop")
+                journal = await one.host._store.journal(TENANT, "halt", scope)
+                assert journal is not None
+                assert await one.host._store.size(TENANT) > journal.last_seq + 1, "they were refused afterwards"
+                found = [pair for pair in await dispatches(other) if pair[0] >= size]
+                assert {node for _, node in found} == {node._fence.node for node in (one.gate, other.gate)}
+                assert max(seq for seq, _ in found) < journal.last_seq
+                await other.halts.lift(TENANT, scope, by=ANN, reason="go on")
+            assert (await one.verification.verify(TENANT)).ok
 
     asyncio.run(body())
 
