@@ -61,7 +61,10 @@ READS = (
     "http.listen",
 )
 HARD = {"workspace-only", "http-hosts", "no-metadata", "readers-kept"}
-SOFT = {"plan-confirmed", "files-delete-reviewed", "http-publish-reviewed", "mandate-kept", "authority-vouched"}
+SOFT = {
+    "plan-confirmed", "files-delete-reviewed", "http-publish-reviewed", "mandate-kept", "authority-vouched",
+    "policy-change-reviewed",
+}  # fmt: skip
 WRITES = ("files.write", "files.append", "files.edit", "files.make_folder")
 
 
@@ -75,6 +78,7 @@ def targets(operation: str) -> tuple[str, ...]:
         "assistant": ("this",),
         "memory": ("notes/*.md",),
         "agents": ("write",),
+        "policy": ("sha256:" + "0" * 64,),
     }
     return named.get(operation.partition(".")[0], HTTP_TARGETS)
 
@@ -94,10 +98,13 @@ def assistant_arguments(operation: str, target: str) -> dict[str, Any]:
 
 
 def arguments(operation: str, target: str) -> dict[str, Any]:  # noqa: C901 (a table in words)
-    if operation == "jsonrpc.call":
-        return {"url": target, "method": "stop"}
-    if operation == "jsonrpc.run":
-        return {"argv": ["ls"], "cwd": target, "method": "stop"}
+    own: dict[str, dict[str, Any]] = {
+        "jsonrpc.call": {"url": target, "method": "stop"},
+        "jsonrpc.run": {"argv": ["ls"], "cwd": target, "method": "stop"},
+        "policy.activate": {"revision": target, "replaces": target, "text": [target]},
+    }
+    if operation in own:
+        return own[operation]
     if operation.startswith(("shell.", "terminal.")):
         return {"argv": ["ls"], "cwd": target}
     if operation.startswith("wasm."):
@@ -150,6 +157,8 @@ def second_opinion(operation: str, wish: Call, *, approved: bool) -> tuple[str, 
         "plan-confirmed": operation == "assistant.plan",
         "memory": connector == "memory",
         "agents": connector == "agents",
+        "policy-change": connector == "policy" and wish.intent.principal.startswith("person:"),
+        "policy-change-reviewed": connector == "policy" and wish.intent.principal.startswith("person:"),
         "http-read": http and reads,
         "http-publish": http and not reads,
         "files-delete-reviewed": deletes,

@@ -83,6 +83,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "policy coverage": (),
     "policy compare": (),
     "policy sign": ("ann.key", "--new", "ann"),
+    "policy propose": (),
     "policy activate": (),
     "policy show": (),
     "connect openapi": ("pets.json", "--name", "pets", "--yes"),

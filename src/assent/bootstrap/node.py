@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from assent.bootstrap import enlisting as enlisted
-from assent.bootstrap import remembering
+from assent.bootstrap import policy_changing, remembering
 from assent.bootstrap.anchors import AnchorFile
 from assent.bootstrap.beyond import guests_of, targets_beyond
 from assent.bootstrap.descriptors import raise_open_files_limit
@@ -62,6 +62,7 @@ from assent.operations.identity.providers import Provider
 from assent.operations.identity.signing_in import SigningIn
 from assent.operations.identity.tokens import Tokens
 from assent.operations.policies import Policies
+from assent.operations.policy_changes import PolicyChanges
 from assent.operations.recovery import Recovery
 from assent.operations.reviews import Reviews
 from assent.operations.runs.host import Host
@@ -92,7 +93,7 @@ DATABASE_NAME = "assent.db"
 class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     """What a node is made of: where its data and workspace are, which tenants it serves, who is known, which marked
     functions of the host program it offers, which targets beyond this machine are declared, and which limits hold for
-    each tenant, and whose signatures put a policy in force."""
+    each tenant, whose signatures put a policy in force, and whether it takes a review to put another in its place."""
 
     data: Path
     workspace: Path
@@ -109,6 +110,7 @@ class Blueprint(msgspec.Struct, frozen=True, kw_only=True):
     providers: tuple[Provider, ...] = ()
     workloads: tuple[Workload, ...] = ()
     signers: Signers = Signers()
+    policy_by_review: bool = False
 
     @property
     def offered(self) -> tuple[Operation, ...]:
@@ -134,6 +136,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     signing_in: SigningIn
     recovery: Recovery
     policies: Policies
+    policy_changes: PolicyChanges
     backtests: BackTests
     timelines: Timelines
     budgets: Budgets
@@ -187,15 +190,15 @@ async def open_node(
         secrets = revealed(blueprint.offered, redactor)
         surroundings = Surroundings(blueprint.workspace, blueprint.skills)
         registry = SqliteRegistry(store, schema=AGENT_SCHEMA)
-        targets = _targets(
-            blueprint, {**surroundings.callees, **enlisted.callees(registry)}, lanes, store=store, clock=clock,
-            entropy=entropy, secrets=secrets,
-        )  # fmt: skip
+        operations = catalogue(blueprint.offered)
+        policies = _policies(store, operations, blueprint)
+        own = {**surroundings.callees, **enlisted.callees(registry), **policy_changing.callees(policies)}
+        targets = _targets(blueprint, own, lanes, store=store, clock=clock, entropy=entropy, secrets=secrets)
         executor = Executor(targets=targets, gate=GrantGate(seal), clock=clock)
         verifier = SqliteVerifier(data / DATABASE_NAME, key=identity.signer.key.encode(), clock=clock)
         node = _wire(
             blueprint, store=store, surroundings=surroundings, executor=executor,
-            targets=Targets(targets=targets, clock=clock), operations=catalogue(blueprint.offered), mint=Mint(seal),
+            targets=Targets(targets=targets, clock=clock), operations=operations, policies=policies, mint=Mint(seal),
             fence=fence, ids=ids, clock=clock, entropy=entropy, liveness=liveness, anchors=anchors,
             redactor=redactor, verifier=verifier, registry=registry,
         )  # fmt: skip
@@ -234,6 +237,7 @@ def _wire(
     executor: Executor,
     targets: Targets,
     operations: Mapping[str, Operation],
+    policies: Policies,
     mint: Mint,
     fence: Fence,
     ids: IdSource,
@@ -245,7 +249,6 @@ def _wire(
     verifier: SqliteVerifier,
     registry: Registry,
 ) -> Node:
-    policies = _policies(store, operations, blueprint.known, blueprint.signers)
     place, agents = Place(workspace=str(blueprint.workspace)), {one.name: one for one in blueprint.agents}
     dispatcher = Dispatcher(store=store, executor=executor, clock=clock, entropy=entropy, redactor=redactor)
     gate = Gate(
@@ -259,6 +262,8 @@ def _wire(
     sessions = Sessions(store=store, fence=fence, entropy=entropy)
     asking = Asking(operations=operations, tenants=blueprint.tenants, place=place)
     timelines = Timelines(store=store, limits=blueprint.limits)
+    backtests = BackTests(store=store, policies=policies, asking=asking, operations=operations, clock=clock)
+    changes = PolicyChanges(store=store, gate=gate, policies=policies, backtests=backtests, clock=clock)
     runs = Runs(
         store=store, gate=gate, recovery=recovery, sessions=sessions, operations=operations, agents=agents,
         fence=fence, ids=ids, clock=clock, entropy=entropy, spellings=spellings_here(),
@@ -268,7 +273,7 @@ def _wire(
         id=fence.node,
         gate=gate,
         reviews=Reviews(store=store, gate=gate, policies=policies, fence=fence, clock=clock, entropy=entropy),
-        briefings=Briefings(store=store, gate=gate, timelines=timelines),
+        briefings=Briefings(store=store, gate=gate, timelines=timelines, policy_changes=changes),
         signing_in=_signing_in(blueprint, store=store, fence=fence, clock=clock, entropy=entropy),
         recovery=recovery,
         sessions=sessions,
@@ -278,7 +283,8 @@ def _wire(
         agents=Agents(store=store, registry=registry, node=fence.node),
         registry=registry,
         policies=policies,
-        backtests=BackTests(store=store, policies=policies, asking=asking, operations=operations, clock=clock),
+        policy_changes=changes,
+        backtests=backtests,
         timelines=timelines,
         budgets=Budgets(store=store, limits=blueprint.limits, clock=clock),
         checkpoints=Checkpoints(store=store),
@@ -335,15 +341,16 @@ def _targets(
 def _policies(
     store: SqliteLedger,
     operations: Mapping[str, Operation],
-    principals: tuple[KnownPrincipal, ...],
-    signers: Signers,
+    blueprint: Blueprint,
 ) -> Policies:
+    principals = blueprint.known
     contracts = {name: operation.contract for name, operation in operations.items()}
     return Policies(
         store=store,
         build=lambda text: Engine(bundle=Bundle(text=text), contracts=contracts, principals=principals),
         check=lambda text: check(text, contracts=contracts, principals=principals),
-        signers=signers,
+        signers=blueprint.signers,
+        reviewed=blueprint.policy_by_review,
     )
 
 

@@ -15,6 +15,7 @@ from assent.ledger.operations import Operation
 from assent.operations.assistant import ASSISTANT
 from assent.operations.finding import AGENTS_FIND
 from assent.operations.functions import offered
+from assent.operations.policy_changes import POLICY_ACTIVATE
 from assent.operations.remembering import MEMORY_SEARCH
 from assent.operations.skills import SKILL
 from assent.operations.toolbox import SPELLED
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from assent.bootstrap.connector_folder import ConnectorFolder
     from assent.bootstrap.settings_agents import ModelSettings
 
-_ASSISTANT: tuple[Operation, ...] = (*(one.operation for one in offered(ASSISTANT)), SKILL, MEMORY_SEARCH, AGENTS_FIND)
+_ASSISTANT: tuple[Operation, ...] = (
+    *(one.operation for one in offered(ASSISTANT)), SKILL, MEMORY_SEARCH, AGENTS_FIND, POLICY_ACTIVATE,
+)  # fmt: skip
 
 _AS_IT_IS = SearchSettings()
 _SYSTEM_PATH = ":".join(sorted(PROGRAM_FOLDERS))

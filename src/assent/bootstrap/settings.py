@@ -109,6 +109,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     providers: tuple[Provider, ...] = ()
     workloads: tuple[Workload, ...] = ()
     signers: Signers = Signers()
+    policy_by_review: bool = False
 
     def asking(self, name: str) -> tuple[str, tuple[str, ...]]:
         """The principal that asks as `name` (empty: the default), and the chain it acts for.
@@ -237,6 +238,7 @@ def blueprint(settings: Settings) -> Blueprint:
         workloads=settings.workloads,
         skills=settings.skills,
         signers=settings.signers,
+        policy_by_review=settings.policy_by_review,
     )
 
 
@@ -270,6 +272,7 @@ def _judge(document: Document, file: Path, login: str) -> Settings:
         providers=read_identity(document, home=file.parent, workspace=folders["workspace"]),
         workloads=read_workloads(document),
         signers=read_signers(document),
+        policy_by_review=document.flag(("policy", "by_review"), default=False),
         **folders,
     )
 

@@ -1,6 +1,7 @@
 """The settings of who can sign in from elsewhere.
 
-[identity.NAME]    issuer, audience, keys, algorithms, claim, as, for: an identity provider whose tokens are taken
+[identity.NAME]    issuer, audience, keys, algorithms, claim, as, for, may_answer: an identity provider whose tokens
+                   are taken
 [workloads.NAME]   as, for, names: which names in a TLS certificate show which agent or service
 """
 
@@ -23,7 +24,7 @@ from assent.operations.identity.providers import (
 from assent.policy.principals import chain_fault
 from assent.primitives.errors import Malformed
 
-IDENTITY_KEYS = ("issuer", "audience", "keys", "algorithms", "claim", "as", "for")
+IDENTITY_KEYS = ("issuer", "audience", "keys", "algorithms", "claim", "as", "for", "may_answer")
 _DEFAULTS = {"issuer": "", "audience": "", "keys": "", "claim": "sub", "as": "person", "for": ""}
 WORKLOAD_KEYS = ("as", "for", "names")
 
@@ -74,12 +75,16 @@ def _provider(document: Document, name: str, home: Path, workspace: Path) -> Pro
         document.fault((*key, "algorithms"), f"`{quoted(min(wrong))}` cannot be checked without being able to sign")
     if said["as"] == "service" and (fault := chain_fault("service:any", (said["for"],))):
         document.fault((*key, "for"), f"a service acts on somebody's behalf: {fault}")
+    may_answer = document.flag((*key, "may_answer"), default=False)
+    if may_answer and said["as"] != "person":
+        document.fault((*key, "may_answer"), "only people answer reviews")
     keys = _keys(document, (*key, "keys"), said["keys"], home, workspace)
     if keys is None or len(document.faults) > before:
         return None
     return Provider(
         name=name, issuer=said["issuer"], audience=said["audience"], keys=keys, algorithms=algorithms,
         claim=said["claim"], kind=said["as"], on_behalf_of=said["for"],
+        may_answer=may_answer,
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
-"""Whose signatures put a policy in force.
+"""What it takes to put a policy in force.
 
 [policy]  signers: their public keys, as `assent policy sign` prints them; needed: how many must have signed
+          by_review: another policy comes into force only by a call that the policy in force lets through
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from assent.ledger.checkpoints import VerifierKey
 from assent.ledger.policy_signatures import SIGNATURES_MAX, Signers
 from assent.primitives.errors import Malformed
 
-POLICY_KEYS = ("signers", "needed")
+POLICY_KEYS = ("signers", "needed", "by_review")
 
 
 def read_signers(document: Document) -> Signers:

@@ -18,6 +18,7 @@ from assent.ledger.provenance import TYPED
 from assent.ledger.reviews import Review, ReviewState
 from assent.operations.budgeting import brought_by
 from assent.operations.gate import Gate
+from assent.operations.policy_changes import PolicyChanges, Proposal
 from assent.operations.timelines import Explanation, Timelines
 from assent.operations.wishes import Wish
 from assent.primitives.ids import ReviewId, TenantId
@@ -46,20 +47,22 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Briefing(msgspec.Struct, frozen=True, kw_only=True):
-    """A review with what happened to its like, the open reviews that are like it, what would change, and what it would
-    hold of budgets."""
+    """A review with what happened to its like, the open reviews that are like it, what would change in a file or in the
+    policy, and what it would hold of budgets."""
 
     about: Explanation
     precedents: Precedents
     alike: tuple[ReviewId, ...]
     change: Change | None
+    proposal: Proposal | None
     holds: tuple[Hold, ...]
 
 
 class Briefings:
     """Tells what there is to know. Every dependency is given."""
 
-    def __init__(self, *, store: LedgerStore, gate: Gate, timelines: Timelines) -> None:
+    def __init__(self, *, store: LedgerStore, gate: Gate, timelines: Timelines, policy_changes: PolicyChanges) -> None:
+        self._policy_changes = policy_changes
         self._store = store
         self._gate = gate
         self._timelines = timelines
@@ -80,6 +83,7 @@ class Briefings:
             precedents=await self._precedents(about),
             alike=tuple(one.id for one in await self.alike(tenant, about)),
             change=await self._change(about.intent, by=by) if changing and about.intent else None,
+            proposal=await self._policy_changes.told(tenant, about.intent) if about.intent else None,
             holds=brought_by(history),
         )
 

@@ -42,10 +42,14 @@ class RuleTexts(msgspec.Struct, frozen=True, kw_only=True):
 
 class Policies:
     """Engines of active revisions, built once each. `build` and `check` know the operations and principals. Where there
-    are `signers`, a revision that they have not signed is neither activated nor decided by."""
+    are `signers`, a revision that they have not signed is neither activated nor decided by. With
+    `reviewed` a revision takes the place of another only by a call that policy let through (`policy_changes`)."""
 
-    def __init__(self, *, store: LedgerStore, build: Build, check: Check, signers: Signers = ANYBODY) -> None:
+    def __init__(
+        self, *, store: LedgerStore, build: Build, check: Check, signers: Signers = ANYBODY, reviewed: bool = False
+    ) -> None:
         self._store = store
+        self._reviewed = reviewed
         self._signers = signers
         self._build = build
         self._check = check
@@ -112,20 +116,60 @@ class Policies:
         """Make `text` the active policy, if it passes every check.
 
         Raises:
-            Refused: `policy_unsigned`: it is not signed by as many of the signers as it takes.
+            Refused: `policy_unsigned`: it is not signed by as many of the signers as it takes; `policy_reviewed`:
+                another is in force, which it can replace by review alone.
             Malformed: `policy_rejected`, naming each fault; the active revision stays.
             Conflict: `policy_moved`: somebody activated another revision meanwhile.
         """
+        row = await self._store.active_policy(tenant)
+        decides = row is not None and not self._signers.lacking(row.revision, row.signatures)
+        if self._reviewed and decides and row is not None and row.text != text:
+            raise Refused(
+                "policy_reviewed", "another policy comes into force here by review", hint="run `assent policy propose`"
+            )
+        return await self._put(tenant, text, row, by=by, signatures=signatures)
+
+    async def replace(
+        self, tenant: TenantId, text: str, *, revision: str, replaces: str, by: str, signatures: Sequence[str]
+    ) -> Activated:
+        """Make `text` the active policy in the place of another, by a call that policy has let through.
+
+        Raises:
+            Refused: `policy_unsigned`.
+            Malformed: `policy_rejected`.
+            Conflict: `policy_moved`: it is not that other that is in force, or `text` is not that `revision` here.
+        """
+        row = await self._store.active_policy(tenant)
+        if self._build(text).revision != revision or row is None or row.revision not in (revision, replaces):
+            raise Conflict(
+                "policy_moved", "another policy came into force since this was asked for", hint="propose it again"
+            )
+        return await self._put(tenant, text, row, by=by, signatures=signatures)
+
+    def must_pass(self, text: str) -> Engine:
+        """The engine of a text that passes every check.
+
+        Raises:
+            Malformed: `policy_rejected`, naming each fault.
+        """
+        self._passing(text)
+        return self._build(text)
+
+    def _passing(self, text: str) -> Report:
         report = self._check(text)
         if report.faults:
             lines = "; ".join(str(fault) for fault in report.faults)
             raise Malformed("policy_rejected", f"the policy was not activated: {lines}", hint="mend it and try again")
+        return report
+
+    async def _put(
+        self, tenant: TenantId, text: str, row: ActivePolicy | None, *, by: str, signatures: Sequence[str]
+    ) -> Activated:
+        report = self._passing(text)
         engine = self._build(text)
-        lacking = self._signers.lacking(engine.revision, signatures)
-        row = await self._store.active_policy(tenant)
         if row is not None and self._stands(row, engine):
             return Activated(revision=engine.revision, number=row.number, changed=False, report=report)
-        if lacking:
+        if lacking := self._signers.lacking(engine.revision, signatures):
             raise Refused("policy_unsigned", f"nothing was activated: {lacking}", hint="run `assent policy sign`")
         activation = ActivatePolicy(
             tenant=tenant, revision=engine.revision, text=text, by=by, expected=row.revision if row else "",
@@ -138,7 +182,7 @@ class Policies:
             if row is None or not self._stands(row, engine):
                 raise
             return Activated(revision=engine.revision, number=row.number, changed=False, report=report)  # another did
-        self._engines[tenant] = engine
+        self.forget(tenant)
         return Activated(revision=engine.revision, number=number, changed=True, report=report)
 
     def _stands(self, row: ActivePolicy, engine: Engine) -> bool:

@@ -36,7 +36,8 @@ _CLAIMS = {"iss": "issuer", "aud": "audience", "exp": "end", "nbf": "beginning",
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
-    """An issuer of tokens. The claim `claim` names a `kind` (`person`, `service`); a service acts for `on_behalf_of`.
+    """An issuer of tokens. The claim `claim` names a `kind` (`person`, `service`); a service acts for `on_behalf_of`,
+    a person may answer reviews where `may_answer` says so.
     `keys` is the provider's JSON Web Key Set, of public keys alone."""
 
     name: str
@@ -47,6 +48,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     claim: str = "sub"
     kind: str = "person"
     on_behalf_of: str = ""
+    may_answer: bool = False
 
     def caller(self, tenant: TenantId, text: str, *, now_ms: int) -> Caller:
         """Whom a token shows.
@@ -60,7 +62,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
         chain = (self.on_behalf_of,) if self.kind == "service" else ()
         if not isinstance(named, str) or chain_fault(principal, chain):
             raise _refused(f"its claim `{self.claim}` names nobody that there can be")
-        return Caller(tenant=tenant, principal=principal, on_behalf_of=chain, shown_by=f"a token of `{self.name}`")
+        return Caller(
+            tenant=tenant, principal=principal, on_behalf_of=chain, shown_by=f"a token of `{self.name}`",
+            may_answer=self.may_answer and self.kind == "person",
+        )  # fmt: skip
 
     def _claims(self, text: str, now_s: int) -> Mapping[str, Any]:
         header = _header(text)

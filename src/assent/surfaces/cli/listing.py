@@ -125,6 +125,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
             "policy compare", f"{_HERE}.replays:compare", "search for calls the policy files let happen more easily"
         ),
         Command("policy sign", f"{_HERE}.policies:sign", "sign the policy files"),
+        Command("policy propose", f"{_HERE}.policies:propose", "ask for the policy files to be put in force"),
         Command("policy activate", f"{_HERE}.policies:activate", "put the policy files in force"),
         Command("policy show", f"{_HERE}.policies:show", "show the policy in force"),
     ),

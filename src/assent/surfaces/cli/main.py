@@ -315,4 +315,5 @@ class Counter:
         except Malformed:
             return  # files nobody can read change nothing; `assent policy check` says what is wrong
         if active is None or active[0] != written:
-            self.note("the policy files are not what is in force; run `assent policy activate`")
+            word = "propose" if self.place.policy_by_review else "activate"
+            self.note(f"the policy files are not what is in force; run `assent policy {word}`")

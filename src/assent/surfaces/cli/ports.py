@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from assent.operations.identity.callers import Caller
     from assent.operations.identity.signing_in import SigningIn
     from assent.operations.policies import Policies
+    from assent.operations.policy_changes import PolicyChanges
     from assent.operations.recovery import Recovery
     from assent.operations.rehearsals import Rehearsals
     from assent.operations.reviews import Reviews
@@ -110,6 +111,11 @@ class House(Protocol):
     @property
     def policies(self) -> Policies:
         """Decides by."""
+        ...
+
+    @property
+    def policy_changes(self) -> PolicyChanges:
+        """Asks for another policy."""
         ...
 
     @property

@@ -11,10 +11,12 @@ from cyclopts import Parameter
 
 from assent.primitives.errors import Malformed, NotFound, Refused
 from assent.surfaces.cli.commands.matrices import NAME, is_stale
-from assent.surfaces.cli.exits import Exit
+from assent.surfaces.cli.exits import OF_STATE, Exit
 from assent.surfaces.cli.options import Common
 from assent.surfaces.cli.paper import Paper, Span, Tone
 from assent.surfaces.cli.ports import Desk, PolicyText, Said
+from assent.surfaces.cli.telling.answers import tell_answer
+from assent.surfaces.cli.telling.calls import short
 from assent.surfaces.cli.telling.replays import tell_comparison
 
 
@@ -153,6 +155,36 @@ async def activate(
     document = {"number": done.number, "revision": done.revision, "changed": done.changed}
     document |= {"comparison": msgspec.to_builtins(found)} if found is not None else {}
     return Said(document=document, tell=tell)
+
+
+async def propose(
+    *,
+    common: Common | None = None,
+    desk: Annotated[Desk, Parameter(parse=False)],
+) -> Said:
+    """Ask for the policy files to be put in force, if they pass every check. The policy in force says whether you may
+    and whose yes it takes; `assent review ID` shows them what would change.
+
+    Where the settings say so (`by_review` in `[policy]`), this is the only way to replace a policy.
+
+    Example: assent policy propose
+    """
+    desk.use(common)
+    said, ok = _checked(desk)
+    if not ok:
+        return said
+    text, place = desk.policy_text(), desk.place
+    async with desk.open(drift=False) as house:
+        answer = await house.policy_changes.propose(
+            place.tenant, text.text, by=place.person, signatures=desk.policy_signatures()
+        )
+
+    def tell(paper: Paper) -> None:
+        tell_answer(paper, answer, call=f"policy.activate {text.revision[:19]}…", streamed=False)
+        if answer.review is not None:
+            paper.pairs([("look", f"`assent review {short(answer.review.id)}` shows what would change")])
+
+    return Said(document=msgspec.to_builtins(answer), tell=tell, exit=OF_STATE[answer.effect.state])
 
 
 async def show(

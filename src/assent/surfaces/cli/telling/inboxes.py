@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 from assent.ledger.reviews import Review
 from assent.operations.briefings import Briefing
+from assent.operations.policy_changes import Proposal
 from assent.operations.timelines import Explanation, Inbox
 from assent.surfaces.cli.paper import Paper, Part, Span, Tone
 from assent.surfaces.cli.telling.budgets import tell_stops
 from assent.surfaces.cli.telling.calls import call_line, short, tell_call, who
 from assent.surfaces.cli.telling.explaining import word_rows
+from assent.surfaces.cli.telling.replays import tell_backtest, tell_comparison
 
 
 def tell_inbox(paper: Paper, inbox: Inbox) -> None:
@@ -75,6 +77,21 @@ def tell_briefing(paper: Paper, found: Briefing) -> None:
         head = f"What would change in {found.change.path}"
         paper.line(Span(head, Tone.STRONG), f": {found.change.unknown}" if found.change.unknown else "")
         paper.block(found.change.diff or "nothing", lines_max=1_000)
+    if found.proposal is not None:
+        tell_proposal(paper, found.proposal)
+
+
+def tell_proposal(paper: Paper, proposal: Proposal) -> None:
+    """What a policy that is asked for would change."""
+    paper.gap()
+    paper.line(Span("What would change in the policy", Tone.STRONG), f": {proposal.over}" if proposal.over else "")
+    paper.block(proposal.diff or "nothing", lines_max=10_000)
+    if proposal.comparison is not None:
+        paper.gap()
+        tell_comparison(paper, proposal.comparison)
+    if proposal.backtest is not None:
+        paper.gap()
+        tell_backtest(paper, proposal.backtest)
 
 
 def _seats(review: Review) -> str:
