@@ -14,6 +14,7 @@ from assent.bootstrap.node import Blueprint, Node, open_node
 from assent.ledger.effects import EffectState
 from assent.ledger.journals import content
 from assent.ledger.provenance import TYPED
+from assent.operations.identity.callers import Caller
 from assent.operations.policy_changes import NAME
 from assent.operations.wishes import Answer, Wish
 from assent.policy.principals import KnownPrincipal
@@ -57,6 +58,10 @@ async def in_force(node: Node) -> str:
     return told.text
 
 
+def caller(name: str, tenant: TenantId = TENANT) -> Caller:
+    return Caller(tenant=tenant, principal=name, shown_by="a test")
+
+
 def asked_in(answer: Answer) -> ReviewId:
     assert answer.review is not None, answer
     return answer.review.id
@@ -73,7 +78,7 @@ def test_policy_comes_into_force_once_somebody_else_has_looked_at_it(tmp_path: P
             with pytest.raises(Refused) as refused:
                 await node.policies.activate(TENANT, TIGHTER, by=ANN)
             assert refused.value.code == "policy_reviewed"
-            answer = await node.policy_changes.propose(TENANT, TIGHTER, by=ANN)
+            answer = await node.policy_changes.propose(caller(ANN), TIGHTER)
             assert answer.effect.state is EffectState.IN_REVIEW
             with pytest.raises(Refused, match="made this request"):
                 await node.reviews.approve(TENANT, asked_in(answer), by=ANN)
@@ -99,7 +104,7 @@ def test_who_looks_at_it_sees_what_changes_and_whom_that_would_have_reached(tmp_
                 await node.gate.perform(
                     Wish(tenant=TENANT, operation="files.write", arguments=arguments, principal=ANN, provenance=TYPED)
                 )
-            answer = await node.policy_changes.propose(TENANT, TIGHTER, by=ANN)
+            answer = await node.policy_changes.propose(caller(ANN), TIGHTER)
             seen = (await node.briefings.of(TENANT, asked_in(answer), by=BOB)).proposal
             assert seen is not None
             assert seen.backtest is not None
@@ -107,7 +112,7 @@ def test_who_looks_at_it_sees_what_changes_and_whom_that_would_have_reached(tmp_
             assert '+@id("no-notes")' in seen.diff
             assert [(one.calls, one.after) for one in seen.backtest.changes] == [(1, "deny")]
             assert not seen.comparison.loosens
-            looser = await node.policy_changes.propose(TENANT, LOOSER, by=ANN)
+            looser = await node.policy_changes.propose(caller(ANN), LOOSER)
             found = (await node.briefings.of(TENANT, asked_in(looser), by=BOB)).proposal
             assert found is not None
             assert found.comparison is not None
@@ -119,8 +124,8 @@ def test_who_looks_at_it_sees_what_changes_and_whom_that_would_have_reached(tmp_
 def test_proposal_is_over_once_another_policy_came_into_force(tmp_path: Path) -> None:
     async def body() -> None:
         async with installation(tmp_path) as node:
-            first = await node.policy_changes.propose(TENANT, TIGHTER, by=ANN)
-            second = await node.policy_changes.propose(TENANT, LOOSER, by=BOB)
+            first = await node.policy_changes.propose(caller(ANN), TIGHTER)
+            second = await node.policy_changes.propose(caller(BOB), LOOSER)
             await approved(node, first)
             seen = (await node.briefings.of(TENANT, asked_in(second), by=ANN)).proposal
             assert seen is not None
@@ -135,7 +140,7 @@ def test_proposal_is_over_once_another_policy_came_into_force(tmp_path: Path) ->
 def test_approved_change_that_nobody_carried_out_is_decided_by_the_rules_of_the_day(tmp_path: Path) -> None:
     async def body() -> None:
         async with installation(tmp_path) as node:
-            answer = await node.policy_changes.propose(TENANT, TIGHTER, by=ANN)
+            answer = await node.policy_changes.propose(caller(ANN), TIGHTER)
             await node.reviews.approve(TENANT, asked_in(answer), by=BOB)
         async with installation(tmp_path, by_review=False, policy="") as node:
             await node.policies.activate(TENANT, SHUT, by=ANN)
@@ -185,15 +190,15 @@ def test_what_cannot_come_into_force_is_not_asked_for(tmp_path: Path) -> None:
     async def body() -> None:
         async with installation(tmp_path, policy="") as node:
             with pytest.raises(NotFound, match="no policy is active"):
-                await node.policy_changes.propose(TENANT, STARTER, by=ANN)
+                await node.policy_changes.propose(caller(ANN), STARTER)
             await node.policies.activate(TENANT, STARTER, by=ANN)
             with pytest.raises(Conflict, match="in force already"):
-                await node.policy_changes.propose(TENANT, STARTER, by=ANN)
+                await node.policy_changes.propose(caller(ANN), STARTER)
             for broken in ("permit", STARTER + STARTER, '@id("all") permit (principal, action, resource);'):
                 with pytest.raises(Malformed):
-                    await node.policy_changes.propose(TENANT, broken, by=ANN)
+                    await node.policy_changes.propose(caller(ANN), broken)
             with pytest.raises(AssentError):
-                await node.policy_changes.propose(TenantId("other"), TIGHTER, by=ANN)
+                await node.policy_changes.propose(caller(ANN, TenantId("other")), TIGHTER)
             assert not (await node.timelines.inbox(TENANT)).reviews
 
     asyncio.run(body())

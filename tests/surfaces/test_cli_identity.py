@@ -41,6 +41,7 @@ def test_token_asks_as_whom_it_shows_and_for_what_it_is_good(ready: Cli, monkeyp
     assert done.code == Exit.DONE, done.err
     assert ready("do", "files.write", "--path", "b", "--content", "x").code == Exit.REFUSED
     assert ready("do", "files.read", "--path", "b", "--as", "person:somebody").code == Exit.REFUSED
+    assert ready("policy", "propose").code == Exit.REFUSED
     for words in (("policy", "activate"), ("halt", "--reason", "x"), ("tokens", "list"), ("timeline",)):
         assert "ASSENT_TOKEN" in ready(*words).err
     monkeypatch.delenv("ASSENT_TOKEN")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from assent.execution.attestations import ConfinementClass
 from assent.execution.obligations import Obligations
@@ -31,11 +32,11 @@ from assent.ledger.journals import content
 from assent.ledger.operations import Facts, Place
 from assent.ledger.policy_signatures import SIGNATURES_MAX
 from assent.ledger.ports import LedgerStore
-from assent.ledger.provenance import TYPED
 from assent.operations.backtests import BackTest, BackTests, Period
 from assent.operations.gate import Gate
+from assent.operations.identity.callers import Caller
 from assent.operations.policies import Policies
-from assent.operations.wishes import Answer, Wish
+from assent.operations.wishes import Answer
 from assent.policy.comparing import Comparison
 from assent.primitives.canonical import canonical
 from assent.primitives.clock import Clock
@@ -130,27 +131,24 @@ class PolicyChanges:
         self._backtests = backtests
         self._clock = clock
 
-    async def propose(self, tenant: TenantId, text: str, *, by: str, signatures: Sequence[str] = ()) -> Answer:
-        """Ask, in the name of `by`, for `text` to come into force. What comes of it, the policy in force says.
+    async def propose(self, caller: Caller, text: str, *, signatures: Sequence[str] = ()) -> Answer:
+        """Ask, as `caller`, for `text` to come into force. What comes of it, the policy in force says.
 
         Raises:
+            Refused: `scope_exceeded`: what shows the caller is not good for that.
             Malformed: `policy_rejected`, naming each fault.
             NotFound: `policy_missing`: there is no policy that could say who may.
             Conflict: `policy_stands`: it is in force already.
         """
         revision = self._policies.must_pass(text).revision
-        active = await self._policies.active_revision(tenant)
+        active = await self._policies.active_revision(caller.tenant)
         if active is None:
             raise NotFound("policy_missing", "no policy is active", hint="run `assent policy activate`")
         if active[0] == revision:
             raise Conflict("policy_stands", "this policy is in force already")
         piece = content(text.encode())
         said = {"revision": revision, "replaces": active[0], "text": [piece.digest], "signatures": list(signatures)}
-        return await self._gate.perform(
-            Wish(
-                tenant=tenant, operation=NAME, arguments=said, principal=by, provenance=TYPED, contents=(piece,)
-            )
-        )  # fmt: skip
+        return await self._gate.perform(replace(caller.wish(NAME, said), contents=(piece,)))
 
     async def told(self, tenant: TenantId, intent: Intent) -> Proposal | None:
         """What a call would change, if it asks for another policy and its text was not erased."""

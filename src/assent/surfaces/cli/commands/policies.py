@@ -173,11 +173,10 @@ async def propose(
     said, ok = _checked(desk)
     if not ok:
         return said
-    text, place = desk.policy_text(), desk.place
-    async with desk.open(drift=False) as house:
-        answer = await house.policy_changes.propose(
-            place.tenant, text.text, by=place.person, signatures=desk.policy_signatures()
-        )
+    text = desk.policy_text()
+    async with desk.open(drift=False, credential=True) as house:
+        caller = await desk.caller(house)
+        answer = await house.policy_changes.propose(caller, text.text, signatures=desk.policy_signatures())
 
     def tell(paper: Paper) -> None:
         tell_answer(paper, answer, call=f"policy.activate {text.revision[:19]}…", streamed=False)
