@@ -71,7 +71,9 @@ def governed(engine: Engine, flow: Flow, path: str) -> Callable[[], object]:
             tenant=TenantId("acme"), operation="files.read", contract=digest, arguments=arguments,
             principal="agent:writer", on_behalf_of=("person:ann",), run="run_1",
         )  # fmt: skip
-        facts = judged(OPERATIONS["files.read"].facts(arguments, PLACE), provenance, contract, arguments)
+        facts = judged(
+            OPERATIONS["files.read"].facts(arguments, PLACE), provenance, contract, arguments, person="person:ann"
+        )
         return engine.decide(intent=intent, intent_digest=intent_digest(intent_bytes(intent)), facts=facts)
 
     return decide

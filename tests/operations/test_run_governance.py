@@ -291,6 +291,33 @@ def test_answer_that_rests_on_what_the_person_may_not_read_is_withheld_and_not_e
     asyncio.run(body())
 
 
+def test_nothing_that_the_person_may_not_read_is_asked_told_or_planned_before_their_eyes(tmp_path: Path) -> None:
+    async def body() -> None:
+        who = agent("bank.secret", "message", "ask_user", "plan")
+        lines = [
+            line("", ("message", {"text": "I begin"})),
+            line("", ("bank_secret", {})),
+            line("", ("message", {"text": "it is s3cret"}), ("ask_user", {"question": "is it s3cret?"})),
+            line("", ("plan", {"calls": ["bank.secret s=s3cret"]})),
+            line("done"),
+        ]
+        async with house(tmp_path, who, lines=lines, functions=(secret,), policy=STARTER + BANK) as node:
+            events: list[Any] = []
+            seen = await answered(node, "tell me", of=who, events=events)
+            story = await node.runs.story(TENANT, seen.id)
+            codes = {at: (call.effect.operation, call.effect.code) for at, call in sorted(story.calls.items())}
+            assert codes == {
+                (1, 0): ("assistant.message", "ok"), (2, 0): ("bank.secret", "ok"),
+                (3, 0): ("assistant.message", "forbidden"), (3, 1): ("assistant.ask", "forbidden"),
+                (4, 0): ("assistant.plan", "forbidden"),
+            }  # fmt: skip
+            assert story.calls[3, 0].effect.state == "refused"
+            assert seen.failure.startswith("answer_withheld")
+            assert not await reviews(node)
+
+    asyncio.run(body())
+
+
 def test_plan_that_a_person_confirmed_binds_the_run_from_then_on(tmp_path: Path) -> None:
     async def body() -> None:
         planner = agent("plan", "write")

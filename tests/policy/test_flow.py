@@ -156,23 +156,25 @@ def test_what_is_named_in_words(words: str, named: list[str]) -> None:
 def test_judged_facts_look_at_what_was_chosen_and_not_at_defaults() -> None:
     arguments = {"payee": "EVIL-9", "text": "hi", "fast": False}
     one = Provenance(context=THIRD, arguments={"payee": USER})
-    facts = judged(Facts(), one, PAY, arguments)
+    facts = judged(Facts(), one, PAY, arguments, person="person:ann")
     assert (facts.integrity, facts.authority_integrity, facts.untrusted) == (0, 2, ("text",))
-    facts = judged(Facts(), one, PAY, {**arguments, "fast": True})
+    facts = judged(Facts(), one, PAY, {**arguments, "fast": True}, person="person:ann")
     assert (facts.authority_integrity, facts.untrusted) == (0, ("fast", "text"))
-    assert judged(Facts(), TYPED, PAY, arguments).authority_integrity == 2
-    assert judged(Facts(), OWN, PAY, arguments).authority_integrity == 3
+    assert judged(Facts(), TYPED, PAY, arguments, person="person:ann").authority_integrity == 2
+    assert judged(Facts(), OWN, PAY, arguments, person="person:ann").authority_integrity == 3
     bare = contract(Argument(name="text", kind="text", help=""))
-    assert judged(Facts(), UNVOUCHED, bare, {"text": "x"}).authority_integrity == 0, "that it is called has authority"
-    assert judged(Facts(), Provenance(beyond="x"), PAY, arguments).beyond_mandate
+    assert judged(Facts(), UNVOUCHED, bare, {"text": "x"}, person="person:ann").authority_integrity == 0, (
+        "that it is called has authority"
+    )
+    assert judged(Facts(), Provenance(beyond="x"), PAY, arguments, person="person:ann").beyond_mandate
 
 
 def test_readers_are_kept_where_something_goes_to_a_host() -> None:
     secret = Provenance(context=Label(integrity=Integrity.USER, readers=("person:ann", "host:a.example:443")))
     for host, permitted in (("", True), ("a.example:443", True), ("b.example:443", False)):
-        assert judged(Facts(host=host), secret, PAY, {"payee": "x"}).readers_permit is permitted
+        assert judged(Facts(host=host), secret, PAY, {"payee": "x"}, person="person:ann").readers_permit is permitted
     nobody = Provenance(context=THIRD, arguments={"payee": Label(readers=())})
-    assert not judged(Facts(host="a.example:443"), nobody, PAY, {"payee": "x"}).readers_permit
+    assert not judged(Facts(host="a.example:443"), nobody, PAY, {"payee": "x"}, person="person:ann").readers_permit
 
 
 def test_result_that_holds_more_than_is_spoken_of_is_a_third_partys() -> None:

@@ -49,7 +49,7 @@ _KINDS: dict[str, str] = {
 }
 # What contracts did not have at first. Left out of the digest while empty, so that a contract which has no use for it
 # keeps the digest under which it was approved.
-_CAME_LATER = frozenset({"reaches", "definition", "foreign", "outputs"})
+_CAME_LATER = frozenset({"reaches", "definition", "foreign", "outputs", "tells"})
 _ARGUMENT_CAME_LATER = frozenset({"schema"})
 
 
@@ -112,7 +112,7 @@ class OperationContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     `hosts` names the argument that carries the target address; `reaches` are the hosts (`host:port`) it reaches
     whatever the arguments say; both are empty when it reaches none. `floor` is the weakest confinement it may run
     under. `observer` names the read operation by which an unknown outcome of this one can be settled. `outputs` say on
-    whose word the fields of its results stand.
+    whose word the fields of its results stand. With `tells` its arguments are told to the person for whom it is done.
 
     For operations that were made from somebody's description: `definition` is the digest of all that was made of it,
     so that an approval of one definition never runs under another; and `foreign` says that the summary and the help are
@@ -131,6 +131,7 @@ class OperationContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     definition: str = ""
     foreign: bool = False
     outputs: tuple[Output, ...] = ()
+    tells: bool = False
 
     @property
     def reaches_hosts(self) -> bool:

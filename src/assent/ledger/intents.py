@@ -28,6 +28,11 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     run: str = ""
     key: str = ""
 
+    @property
+    def done_for(self) -> str:
+        """Who stands at the end of the chain."""
+        return self.on_behalf_of[-1] if self.on_behalf_of else self.principal
+
 
 def intent_bytes(intent: Intent) -> bytes:
     """The canonical bytes (RFC 8785) of everything in the intent but its key.

@@ -107,7 +107,7 @@ class Asking:
         if operation is not None and not fault:
             try:
                 facts = operation.facts(intent.arguments, place)
-                facts = judged(facts, provenance, operation.contract, intent.arguments)
+                facts = judged(facts, provenance, operation.contract, intent.arguments, person=intent.done_for)
             except Malformed as malformed:
                 fault = str(malformed)
         return Asked(intent, data, intent_digest(data), operation, intent.arguments, facts, fault, place, provenance)

@@ -42,7 +42,7 @@ def todo(items: list[Item]) -> dict[str, Any]:
     return {"items": [{"text": one.text, "done": one.done} for one in items[:ITEMS_MAX]]}
 
 
-@operation(effect="read", name="assistant.ask", idempotent=True, outputs=THEIRS)
+@operation(effect="read", name="assistant.ask", idempotent=True, outputs=THEIRS, tells=True)
 def ask(question: str) -> str:
     """Ask the person you work for, and wait for the answer.
 
@@ -52,7 +52,7 @@ def ask(question: str) -> str:
     return question
 
 
-@operation(effect="read", name="assistant.message", idempotent=True, outputs=OURS)
+@operation(effect="read", name="assistant.message", idempotent=True, outputs=OURS, tells=True)
 def message(text: str) -> str:
     """Tell the person something before you are done. You go on at once.
 
@@ -84,7 +84,7 @@ def hand_off(agent: str, note: str = "") -> dict[str, Any]:
     return {"agent": agent, "note": note}
 
 
-@operation(effect="write", name="assistant.plan", idempotent=True, outputs=OURS)
+@operation(effect="write", name="assistant.plan", idempotent=True, outputs=OURS, tells=True)
 def plan(calls: list[str]) -> dict[str, Any]:
     """Say what you are going to do before you read anything, and have the person confirm it. From then on whatever goes
     beyond it takes a yes of its own, and what is within it does not look like somebody else's idea.

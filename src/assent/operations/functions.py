@@ -45,6 +45,7 @@ def operation(
     wall_s: int = 0,
     content: Iterable[str] = (),
     outputs: Iterable[Output] = (),
+    tells: bool = False,
 ) -> Callable[[F], F]:
     """Mark a typed function as an operation.
 
@@ -54,7 +55,8 @@ def operation(
     `content` are the arguments that are only carried: all others say where or on whom the effect falls, so a third
     party may not choose them unseen. `outputs` say on whose word fields of the result stand, as
     `Output(field="/result/*/id", kind="id", integrity=Integrity.ORG)`;
-    whatever none speaks of counts as a third party's.
+    whatever none speaks of counts as a third party's. `tells`: the person for whom it is done is told its arguments, so
+    they must be for that person to read.
 
     Raises:
         Malformed: `function_unusable`, `connector_name`.
@@ -64,7 +66,7 @@ def operation(
         chosen = name or f"{_connector(marked)}.{operation_name(getattr(marked, '__name__', ''))}"
         vars(marked)[_MARK] = _offered(
             marked, name=chosen, effect=EffectClass(effect), idempotent=idempotent, confined=confined, wall_s=wall_s,
-            content=frozenset(content), outputs=tuple(outputs),
+            content=frozenset(content), outputs=tuple(outputs), tells=tells,
         )  # fmt: skip
         return marked
 
@@ -96,12 +98,13 @@ def _offered(
     wall_s: int,
     content: frozenset[str],
     outputs: tuple[Output, ...],
+    tells: bool,
 ) -> Offered:
     signature = signature_of(function)
     source = source_of(function) if confined else ""
     contract = contract_of(
         function, signature, name=name, effect=effect, idempotent=idempotent, source=source, content=content,
-        outputs=outputs,
+        outputs=outputs, tells=tells,
     )  # fmt: skip
     made = FunctionMade(contract, function=function.__name__, source=source, wall_ms=wall_s * 1_000)
     callee = None if confined else Callee(definition=contract.definition, call=_called(function, signature))

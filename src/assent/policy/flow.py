@@ -235,18 +235,22 @@ def fields(value: object, pointer: str) -> Iterator[Any]:
     yield from places
 
 
-def judged(facts: Facts, provenance: Provenance, contract: OperationContract, arguments: Mapping[str, Any]) -> Facts:
-    """The facts of a call with what its provenance says. An argument that has its default is nobody's choice."""
+def judged(
+    facts: Facts, provenance: Provenance, contract: OperationContract, arguments: Mapping[str, Any], *, person: str
+) -> Facts:
+    """The facts of a call with what its provenance says. An argument that has its default is nobody's choice. `person`
+    is for whom it is done."""
     chosen = [a for a in contract.arguments if a.name in arguments and arguments[a.name] != a.default]
     labels = {a.name: provenance.of(a.name) for a in chosen}
     strength = {name: STRENGTH[label.integrity] for name, label in labels.items()}
     context = STRENGTH[provenance.context.integrity]
+    sinks = [*([f"host:{facts.host}"] if facts.host else ()), *([person] if contract.tells else ())]
     return replace(
         facts,
         integrity=context,
         authority_integrity=min((strength[a.name] for a in chosen if a.authority), default=context),
         untrusted=tuple(sorted(name for name, one in strength.items() if one == 0)),
-        readers_permit=not facts.host or _may_read(f"host:{facts.host}", labels.values()),
+        readers_permit=all(_may_read(one, labels.values()) for one in sinks),
         beyond_mandate=bool(provenance.beyond),
     )
 

@@ -196,7 +196,8 @@ class Session:
                 why = beyond(self._mandates, contract, arguments, used=self._used)
                 provenance = msgspec.structs.replace(provenance, beyond=why)
                 arguments = read_arguments(contract, arguments)
-                facts = judged(self._facts(contract, arguments), provenance, contract, arguments)
+                person = self._intent(operation, arguments).done_for
+                facts = judged(self._facts(contract, arguments), provenance, contract, arguments, person=person)
             intent = intent_digest(intent_bytes(self._intent(operation, arguments)))
         except Malformed as malformed:
             decision = Decision(

@@ -84,7 +84,8 @@ class Posing(NamedTuple):
         if operation is not None:
             arguments = read_arguments(operation.contract, one.arguments)
             facts = operation.facts(arguments, self.place)
-            facts = judged(facts, _provenance(one, operation, arguments), operation.contract, arguments)
+            provenance, person = _provenance(one, operation, arguments), (one.principal, *one.on_behalf_of)[-1]
+            facts = judged(facts, provenance, operation.contract, arguments, person=person)
         facts = msgspec.structs.replace(facts, **one.counts)
         intent = Intent(
             tenant=one.tenant,

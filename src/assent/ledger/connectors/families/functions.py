@@ -49,6 +49,7 @@ def contract_of(
     source: str,
     content: Collection[str] = (),
     outputs: tuple[Output, ...] = (),
+    tells: bool = False,
 ) -> OperationContract:
     """The contract of a function. With `source` it will run confined, so it needs no weak floor. Arguments among
     `content` are only carried and say nothing about where the effect falls.
@@ -74,11 +75,13 @@ def contract_of(
         idempotency=Idempotency.NATURAL if natural else Idempotency.NONE,
         arguments=arguments,
         outputs=outputs,
+        tells=tells,
         floor=ConfinementClass.NAMESPACED if source else ConfinementClass.LOCAL_WEAK,
     )
     fields = msgspec.to_builtins(contract)
-    if not outputs:
-        del fields["outputs"]  # which were not always there
+    for later in ("outputs", "tells"):
+        if not fields[later]:
+            del fields[later]  # which were not always there
     made = canonical({"contract": fields, "source": source or _text_of(function)})
     return msgspec.structs.replace(contract, definition=digest(made))
 
