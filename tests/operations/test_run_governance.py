@@ -291,14 +291,17 @@ def test_answer_that_rests_on_what_the_person_may_not_read_is_withheld_and_not_e
     asyncio.run(body())
 
 
-def test_nothing_that_the_person_may_not_read_is_asked_told_or_planned_before_their_eyes(tmp_path: Path) -> None:
+def test_what_the_person_may_not_read_is_not_asked_told_or_planned_before_their_eyes_nor_left_in_files(
+    tmp_path: Path,
+) -> None:
     async def body() -> None:
-        who = agent("bank.secret", "message", "ask_user", "plan")
+        who = agent("bank.secret", "message", "ask_user", "plan", "write", "bash")
         lines = [
             line("", ("message", {"text": "I begin"})),
             line("", ("bank_secret", {})),
             line("", ("message", {"text": "it is s3cret"}), ("ask_user", {"question": "is it s3cret?"})),
-            line("", ("plan", {"calls": ["bank.secret s=s3cret"]})),
+            line("", ("plan", {"calls": ["bank.secret s=s3cret"]}), ("write", {"path": "a", "content": "s3cret"})),
+            line("", ("bash", {"command": "echo s3cret > b"}), ("write", {"path": "c", "content": "nothing"})),
             line("done"),
         ]
         async with house(tmp_path, who, lines=lines, functions=(secret,), policy=STARTER + BANK) as node:
@@ -309,9 +312,11 @@ def test_nothing_that_the_person_may_not_read_is_asked_told_or_planned_before_th
             assert codes == {
                 (1, 0): ("assistant.message", "ok"), (2, 0): ("bank.secret", "ok"),
                 (3, 0): ("assistant.message", "forbidden"), (3, 1): ("assistant.ask", "forbidden"),
-                (4, 0): ("assistant.plan", "forbidden"),
+                (4, 0): ("assistant.plan", "forbidden"), (4, 1): ("files.write", "forbidden"),
+                (5, 0): ("shell.run", "forbidden"), (5, 1): ("files.write", "forbidden"),
             }  # fmt: skip
             assert story.calls[3, 0].effect.state == "refused"
+            assert list((tmp_path / "workspace").iterdir()) == []
             assert seen.failure.startswith("answer_withheld")
             assert not await reviews(node)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -175,6 +176,30 @@ def test_readers_are_kept_where_something_goes_to_a_host() -> None:
         assert judged(Facts(host=host), secret, PAY, {"payee": "x"}, person="person:ann").readers_permit is permitted
     nobody = Provenance(context=THIRD, arguments={"payee": Label(readers=())})
     assert not judged(Facts(host="a.example:443"), nobody, PAY, {"payee": "x"}, person="person:ann").readers_permit
+
+
+@pytest.mark.parametrize(
+    ("effect", "facts", "readers", "permitted"),
+    [
+        (EffectClass.WRITE, Facts(path="a"), ("person:ann",), False),
+        (EffectClass.IRREVERSIBLE, Facts(program="sh"), ("person:ann",), False),
+        (EffectClass.WRITE, Facts(path="a"), ("person:ann", "workspace"), True),
+        (EffectClass.WRITE, Facts(path="a"), None, True),
+        (EffectClass.READ, Facts(path="a"), ("person:ann",), True),
+        (EffectClass.WRITE, Facts(), ("person:ann",), True),
+    ],
+)
+def test_readers_are_kept_where_something_goes_into_the_workspace(effect, facts, readers, permitted) -> None:
+    said = Provenance(context=Label(integrity=Integrity.USER, readers=readers))
+    pay = msgspec.structs.replace(PAY, effect=effect)
+    assert judged(facts, said, pay, {"payee": "x"}, person="person:ann").readers_permit is permitted
+
+
+def test_readers_are_kept_where_a_person_is_told_something() -> None:
+    tells = msgspec.structs.replace(PAY, tells=True)
+    said = Provenance(context=Label(integrity=Integrity.USER, readers=("person:ann",)))
+    assert judged(Facts(), said, tells, {"payee": "x"}, person="person:ann").readers_permit
+    assert not judged(Facts(), said, tells, {"payee": "x"}, person="person:bob").readers_permit
 
 
 def test_result_that_holds_more_than_is_spoken_of_is_a_third_partys() -> None:

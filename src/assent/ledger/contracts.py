@@ -81,8 +81,8 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     `field` is a JSON pointer in which `*` stands for every item and every member (`/bills/*/payee`; empty: all of it).
     An `id` names one thing, so a call that names the same thing is known to mean it; any other `text` is only carried
-    by a handle. What no output speaks of is a third party's. `readers` are the principals and hosts (`person:…`,
-    `role:…`, `host:…`) that may see it (None: whoever the tenant lets).
+    by a handle. What no output speaks of is a third party's. `readers` are the people and hosts (`person:…`, `host:…`)
+    that may see it, `workspace` for whoever reads files there (None: whoever the tenant lets).
 
     Raises:
         Malformed: `output_malformed`.

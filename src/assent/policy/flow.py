@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from assent.ledger.contracts import OperationContract, Output
+from assent.ledger.contracts import EffectClass, OperationContract, Output
 from assent.ledger.operations import Facts
 from assent.ledger.provenance import Provenance
 from assent.primitives.errors import Malformed
@@ -35,6 +35,8 @@ ENDORSED = re.compile(
     r"(?:^|[.!?;\n])\s*(?:I\s+)?endorse\s+(ref:[A-Za-z0-9_-]{1,120}#/[^\s]*[^\s.,;:!?])", re.IGNORECASE | re.MULTILINE
 )
 IDS_MAX = 100_000
+WORKSPACE = "workspace"
+"""The reader that stands for everybody who may read the workspace's files."""
 ID_CHARACTERS_MAX = 500
 NAMED_MAX = 2_000
 WORDS_CHARACTERS_MAX = 1_000_000
@@ -244,7 +246,7 @@ def judged(
     labels = {a.name: provenance.of(a.name) for a in chosen}
     strength = {name: STRENGTH[label.integrity] for name, label in labels.items()}
     context = STRENGTH[provenance.context.integrity]
-    sinks = [*([f"host:{facts.host}"] if facts.host else ()), *([person] if contract.tells else ())]
+    sinks = _sinks(facts, contract, person)
     return replace(
         facts,
         integrity=context,
@@ -253,6 +255,16 @@ def judged(
         readers_permit=all(_may_read(one, labels.values()) for one in sinks),
         beyond_mandate=bool(provenance.beyond),
     )
+
+
+def _sinks(facts: Facts, contract: OperationContract, person: str) -> list[str]:
+    """Where the arguments of a call go: to a host, before a person's eyes, into files that others read."""
+    found = [f"host:{facts.host}"] if facts.host else []
+    if contract.tells:
+        found.append(person)
+    if contract.effect is not EffectClass.READ and not facts.host and (facts.path or facts.program):
+        found.append(WORKSPACE)
+    return found
 
 
 def _for(readers: tuple[str, ...] | None, label: Label) -> Label:

@@ -44,7 +44,7 @@ type Call = {
   authority_integrity: Long,  // of the weakest argument that says where or on whom the effect falls; of what the asker
                               // had seen when there is none
   untrusted: Set<String>,     // the arguments that a third party may have written
-  readers_permit: Bool,       // false when something goes to a host or person that may not read it
+  readers_permit: Bool,       // false when it goes to a host, a person or files that may not hold it
   beyond_mandate: Bool,       // true when it goes beyond what was asked for; false when nobody said what was
   calls_in_run?: Long,        // how often the asker was let do this operation before: in this run (0 without one),
   calls_this_hour?: Long,     // since the hour began,
