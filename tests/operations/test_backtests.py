@@ -76,6 +76,39 @@ def test_verdicts_that_change_are_counted_with_whom_and_what_they_reach(tmp_path
     Scene(tmp_path).run(body)
 
 
+AT_MOST_TWO = WORK_POLICY + (
+    '@id("two") @reason("two an hour") forbid (principal, action == Action::"write", resource)'
+    " when { context has calls_this_hour && context.calls_this_hour >= 2 };\n"
+)
+
+
+def test_rules_that_count_are_told_what_they_would_have_been_told(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+
+    async def body(bench: Bench) -> None:
+        for _ in range(2):
+            for number in range(4):
+                await bench.perform("files.write", WRITE | {"content": f"{number}"})
+            for _ in range(HOUR_MS // 10_000):
+                scene.clock.pass_ms(10_000)
+                assert await bench.renew()
+        found = await bench.backtests.run(ACME, AT_MOST_TWO, covering=True)
+        assert changed(found) == [("allow", "deny", 4)]
+        assert {one.rule: one.calls for one in found.coverage.rules}["two"] == 4
+        await bench.policies.activate(ACME, AT_MOST_TWO, by=ANN)
+        again = await bench.backtests.run(ACME, AT_MOST_TWO)
+        assert (again.changes, [(one.before, one.after, one.calls) for one in again.drift]) == (
+            (), [("allow", "deny", 4)]
+        )  # fmt: skip
+        looser = await bench.backtests.run(ACME, AT_MOST_TWO.replace(">= 2", ">= 3"))
+        assert changed(looser) == [("deny", "allow", 2)]
+
+    scene.run(body)
+
+
+HOUR_MS = 3_600_000
+
+
 def test_change_names_agents_people_operations_effects_and_examples(tmp_path: Path) -> None:
     async def body(bench: Bench) -> None:
         await some_calls(bench)

@@ -108,6 +108,16 @@ def test_what_only_ann_may_read_leaves_for_nowhere_once_it_was_seen() -> None:
     assert (after.verdict, after.rules) == ("deny", ("readers-kept",))
 
 
+def test_session_counts_its_own_calls_for_rules_that_do() -> None:
+    twice = (
+        '@id("twice") @reason("twice is enough") forbid (principal, action, resource == Operation::"bank.pay")\n'
+        "when { context has calls_in_run && context.calls_in_run >= 2 };\n"
+    )
+    session = opened(policy=STARTER + BANK + twice, words="pay NO-1 and NO-2")
+    assert [str(pay(session, "NO-1").verdict) for _ in range(3)] == ["allow", "allow", "deny"]
+    assert session.ask("bank.payees", {}).verdict == "allow"
+
+
 def test_what_cannot_be_judged_is_refused() -> None:
     session = opened()
     for operation, arguments in (

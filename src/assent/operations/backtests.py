@@ -3,6 +3,8 @@
 A recorded call is its intent and its provenance; the facts are computed from them again, with the operations of today.
 That cannot be done for a call whose payload was erased, whose operation is gone or has another contract by now, or
 whose arguments the operation does not take; such calls are left out, and counted by why.
+
+Rules that count are told what they would have been told, had everything been decided so since the period began.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from assent.ledger.operations import Operation
 from assent.ledger.ports import LedgerStore, Record
 from assent.ledger.provenance import UNVOUCHED, Provenance
 from assent.operations.asking import Asked, Asking
+from assent.operations.counting import Replayed
 from assent.operations.policies import Policies
 from assent.policy.comparing import Comparison, compare
 from assent.policy.engine import Engine
@@ -89,6 +92,7 @@ class _Pass:
 
     def __init__(self, engine: Engine, active: Engine | None, *, covering: bool) -> None:
         self.engine, self.active, self.covering = engine, active, covering
+        self._counted, self._counted_now = Replayed(engine), Replayed(active) if active else None
         self.calls = 0
         self.verdicts: Counter[str] = Counter()
         self.changes, self.drift, self.coverage = Changes(), Changes(), Coverages()
@@ -100,23 +104,28 @@ class _Pass:
 
     def take(self, call: Recorded, asked: Asked) -> None:
         self.calls += 1
-        decided = _decided(self.engine, asked)
+        seen = self._counted.seen(asked, call.at_ms)
+        decided = _decided(self.engine, seen)
+        self._counted.take(asked, call.at_ms, decided)
         self.verdicts[decided.verdict] += 1
         self.drift.add(call, call.verdict, decided)
         self.changes.add(call, self._now(call, asked, decided), decided)
         if self.covering:
-            applying = self.engine.applying(intent=asked.intent, intent_digest=asked.digest, facts=asked.facts)
+            applying = self.engine.applying(intent=asked.intent, intent_digest=asked.digest, facts=seen.facts)
             self.coverage.add(call, applying, decided)
 
     def _now(self, call: Recorded, asked: Asked, decided: Decision) -> Verdict:
         """What the revision in force makes of it. What it said itself, and is said again, need not be asked."""
-        if self.active is None:
+        if self.active is None or self._counted_now is None:
             return Verdict.DENY
         if self.active.revision == self.engine.revision:
             return decided.verdict
-        if call.revision == self.active.revision and call.verdict is decided.verdict:
+        counts = self.active.counts(asked.intent.operation)
+        if not counts and call.revision == self.active.revision and call.verdict is decided.verdict:
             return call.verdict
-        return _decided(self.active, asked).verdict
+        now = _decided(self.active, self._counted_now.seen(asked, call.at_ms))
+        self._counted_now.take(asked, call.at_ms, now)
+        return now.verdict
 
 
 class BackTests:
@@ -229,7 +238,8 @@ def _recorded(record: Record, effect_class: str) -> Recorded:
     body = record.body
     return Recorded(
         seq=record.seq, effect=body["effect"], operation=body["operation"], principal=body["principal"],
-        on_behalf_of=tuple(body["on_behalf_of"]), code=body["code"], revision=body["policy"], effect_class=effect_class,
+        on_behalf_of=tuple(body["on_behalf_of"]), at_ms=record.at, code=body["code"], revision=body["policy"],
+        effect_class=effect_class,
         verdict=Verdict.ALLOW if body["code"] in ALLOWED_THEN else Verdict(body["verdict"]),
     )  # fmt: skip
 

@@ -5,12 +5,14 @@ How often its asker did this, and how much of its budgets is gone: neither is lo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from assent.ledger.budgets import Hold
+from assent.ledger.budgets import Hold, window_start_ms
+from assent.ledger.decisions import Decision, Verdict
 from assent.ledger.operations import Facts
 from assent.ledger.ports import LedgerStore
 from assent.ledger.rates import BUDGET_USED, COUNTS, Ceiling, Count, ceiling, count_of, percent
@@ -56,6 +58,30 @@ class Counting:
             tuple(count.hold(most[name]) for name, count in counts.items()),
             _ceilings(limits, most.get(BUDGET_USED), own),
         )
+
+
+class Replayed:
+    """What rules that count are told of calls that are decided again one after the other: how often the like was let
+    through before in this replay. What people were asked about counts as let through; budgets count as untouched."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._before: Counter[tuple[Count, int]] = Counter()
+
+    def seen(self, asked: Asked, at_ms: int) -> Asked:
+        """The call as it is decided at that moment."""
+        told = {name: self._before[place] for name, place in self._places(asked, at_ms).items()}
+        return asked._replace(facts=replace(asked.facts, **told)) if told else asked
+
+    def take(self, asked: Asked, at_ms: int, decision: Decision) -> None:
+        """It was decided so."""
+        if decision.verdict is not Verdict.DENY:
+            self._before.update(self._places(asked, at_ms).values())
+
+    def _places(self, asked: Asked, at_ms: int) -> dict[str, tuple[Count, int]]:
+        names = self._engine.counts(asked.intent.operation) & COUNTS.keys()
+        counts = ((name, count_of(asked.intent, name)) for name in sorted(names))
+        return {name: (count, window_start_ms(count.window, at_ms)) for name, count in counts if count is not None}
 
 
 def _ceilings(limits: Mapping[Count, int], most: int | None, own: Mapping[Count, int]) -> tuple[Ceiling, ...]:

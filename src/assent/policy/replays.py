@@ -32,6 +32,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     code: str
     revision: str
+    at_ms: int
     effect_class: str = ""
 
 

@@ -25,6 +25,7 @@ from assent.ledger.decisions import Decision, Verdict
 from assent.ledger.intents import Intent, intent_bytes, intent_digest
 from assent.ledger.operations import Facts, Operation, Place
 from assent.ledger.provenance import Provenance
+from assent.ledger.rates import COUNTS
 from assent.policy.approvals import Approval
 from assent.policy.bundle import Bundle
 from assent.policy.engine import Engine
@@ -198,6 +199,7 @@ class Session:
                 arguments = read_arguments(contract, arguments)
                 person = self._intent(operation, arguments).done_for
                 facts = judged(self._facts(contract, arguments), provenance, contract, arguments, person=person)
+                facts = msgspec.structs.replace(facts, **self._counts(operation))
             intent = intent_digest(intent_bytes(self._intent(operation, arguments)))
         except Malformed as malformed:
             decision = Decision(
@@ -230,6 +232,11 @@ class Session:
             principal=self._principal,
             on_behalf_of=self._chain,
         )
+
+    def _counts(self, operation: str) -> dict[str, int]:
+        """How often this was let through before: all of a session happens in one run and one hour."""
+        names = self._engine.counts(operation) & COUNTS.keys()
+        return dict.fromkeys(names, sum(used == operation for used, _ in self._used)) if names else {}
 
     def _facts(self, contract: OperationContract, arguments: dict[str, Any]) -> Facts:
         operation = self._operations.get(contract.name)
