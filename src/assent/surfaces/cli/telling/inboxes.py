@@ -15,6 +15,8 @@ from assent.surfaces.cli.telling.calls import call_line, short, tell_call, who
 from assent.surfaces.cli.telling.explaining import word_rows
 from assent.surfaces.cli.telling.replays import tell_backtest, tell_comparison
 
+_MORE = "shows what it would change, and how its like ended"
+
 
 def tell_inbox(paper: Paper, inbox: Inbox) -> None:
     """Reviews with the exact call each, what nobody can account for, what is approved and not carried out, and budgets
@@ -23,7 +25,7 @@ def tell_inbox(paper: Paper, inbox: Inbox) -> None:
         paper.line("Nothing waits for you.")
         return
     for about in inbox.reviews:
-        tell_card(paper, about)
+        tell_card(paper, about, more=True)
         paper.gap()
     _tell_alike(paper, inbox.reviews)
     for about in inbox.afterwards:
@@ -34,8 +36,9 @@ def tell_inbox(paper: Paper, inbox: Inbox) -> None:
     tell_stops(paper, inbox.stops)
 
 
-def tell_card(paper: Paper, about: Explanation) -> None:
-    """All that a person must know to answer a review: the exact call, on whose word it stands, and which rules ask."""
+def tell_card(paper: Paper, about: Explanation, *, more: bool = False) -> None:
+    """All that a person must know to answer a review: the exact call, on whose word it stands, and which rules ask;
+    and where there is `more`."""
     review = about.review
     assert review is not None, "there is a card for a review"
     paper.line(Span(review.question, Tone.WAIT))
@@ -52,6 +55,10 @@ def tell_card(paper: Paper, about: Explanation) -> None:
         ("answered by", _seats(review)),
         ("expires" if not review.after else "answer by", paper.when(review.expires_at_ms)),
         ("answer", f"`assent approve {short(review.id)}` or `assent deny {short(review.id)} --reason …`"),
+        (
+            "more",
+            f"`assent review {short(review.id)}` shows what it would change, and how its like ended" if more else "",
+        ),
         ("review", Span(review.id, Tone.QUIET)),
     ]
     paper.pairs(rows)
