@@ -303,6 +303,17 @@ async def beyond_what_was_asked_for(folder: Path) -> History:
         return await recorded(node)
 
 
+@scene
+async def told_by_notes_of_the_workspace(folder: Path) -> History:
+    (folder / "workspace").mkdir()
+    (folder / "workspace" / "AGENTS.md").write_text("what is done here is told in `b`\n")
+    who = agent("list")
+    script = [calls(("list", {"path": "."}), text="I look around, as I am told."), line("it is told in `b`")]
+    async with house(folder, who, lines=script) as node:
+        await answered(node, "where is it told?", of=who)
+        return await recorded(node)
+
+
 def make(name: str) -> bool:
     """Play a scene and keep it, unless that was done."""
     path = FOLDER / f"{name}.json"

@@ -26,7 +26,10 @@ from assent.reasoning.messages import Message
 
 PATIENCE = "patience-1"
 """A question that was open when its run was resumed is one that was asked since: its model is not asked once more."""
-FLAGS = ("turns-1", PATIENCE)
+LABELS = "labels-1"
+"""What a model says is no better than the sections that it is told, nor is a result than what had been seen when it was
+asked for, where it may hold that."""
+FLAGS = ("turns-1", PATIENCE, LABELS)
 """The behaviours that a run begun by this release has. A change of what the fold makes of a record adds one."""
 
 

@@ -8,15 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
+from assent.ledger.contracts import Output
 from assent.ledger.effects import EffectState
 from assent.operations.runs.story import Story
 from assent.operations.toolbox import Offer
 from assent.policy.flow import Flow, has_handle
-from assent.primitives.labels import Label
+from assent.primitives.labels import Label, joined
 from assent.reasoning.messages import ToolCall
 
 NEVER = frozenset({EffectState.REFUSED, EffectState.EXPIRED, EffectState.REVOKED, EffectState.CANCELLED})
 """Calls of which nothing came, and nothing can."""
+ASSISTANT = "assistant."
+"""How the operations begin that give back what they were given (`operations.assistant`)."""
 
 
 def handle_of(turn: int, place: int) -> str:
@@ -34,13 +39,27 @@ def offer_at(story: Story, turn: int, place: int) -> Offer:
     return story.begun.offer_of(story.tool_of(turn, place))
 
 
+def outputs_of(story: Story, turn: int, place: int) -> tuple[Output, ...]:
+    """What is known of the fields of a call's result. What Assent's own tools for an agent give back is what they were
+    given, so it is no better than that: a model that says something to itself has nobody's word for it."""
+    offer, call = offer_at(story, turn, place), story.calls[turn, place]
+    if not offer.operation.startswith(ASSISTANT):
+        return offer.outputs
+    given = [call.provenance.of(name) for name in call.arguments]
+    labels = [joined((one.label, *given)) for one in offer.outputs]
+    return tuple(
+        replace(one, integrity=label.integrity, readers=label.readers)
+        for one, label in zip(offer.outputs, labels, strict=True)
+    )
+
+
 def results_before(story: Story, turn: int) -> Flow:
     """A flow that has seen the results of all calls before `turn`, and nothing else."""
     flow = Flow()
     for (of, place), call in sorted(story.calls.items()):
         if of < turn and call.effect.state not in NEVER:
             asked = call.provenance.context
-            flow.observe(handle_of(of, place), call.value, offer_at(story, of, place).outputs, asked=asked)
+            flow.observe(handle_of(of, place), call.value, outputs_of(story, of, place), asked=asked)
             if child := story.children.get(call.effect.id):
                 flow.weaken(child.label)
             if call.failed:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from assent.operations.runs.entries import Compacted, Heard
-from assent.operations.runs.handles import handle_of, offer_at
+from assent.operations.runs.entries import LABELS, Compacted, Heard
+from assent.operations.runs.handles import handle_of, offer_at, outputs_of
 from assent.operations.runs.steps import ASK, HANDS_ON, answered, meaning_of
 from assent.operations.runs.story import Call, Story, proposals_of
 from assent.primitives.digests import digest
@@ -80,8 +80,14 @@ def transcript_of(
         pieces.append(_said(story.begun.task, story.begun.by, story.begun.task_label))
     last = story.turn if through is None else through
     for turn in range(base.through + 1 if base else 1, last + 1):
-        pieces += _turn(story, turn, told=joined(piece.label for piece in pieces))
+        pieces += _turn(story, turn, told=joined((*_beside(story, turn), *(piece.label for piece in pieces))))
     return pieces
+
+
+def _beside(story: Story, turn: int) -> list[Label]:
+    """The labels of what the model was told beside the transcript: the next run of a session, or of a fork, is told its
+    words and perhaps not what they were made of. Runs that began without the flag are told as they were."""
+    return [one.label for one in sources_of(story, turn=turn)] if LABELS in story.flags else []
 
 
 def result_text(story: Story, call: Call) -> tuple[str, bool]:
@@ -103,7 +109,7 @@ def _turn(story: Story, turn: int, *, told: Label) -> list[Piece]:
         effect = next(one.effect for one in story.attempts[turn] if one.completion)
         pieces.append(_said(_spoken(story, turn, answer), f"effect:{effect.id}", told))
     if isinstance(meaning, Proposed) and answer is not None:
-        label = _label_of_results(story, turn, answer)
+        label = _label_of_results(story, turn, answer, told=told)
         pieces.append(_said(_results(story, turn, answer, meaning), f"run:{story.journal.id}/{turn}", label))
     if isinstance(meaning, Unusable):
         words = f"Your last answer could not be used: {meaning.failure.message}. Answer again."
@@ -139,18 +145,22 @@ def _handles(story: Story, turn: int, place: int, *, failed: bool) -> str:
     return f"\n[pass a field of this result on by naming it as an argument: {shown}]"
 
 
-def _label_of_results(story: Story, turn: int, answer: Completion) -> Label:
-    """A third party's, unless somebody vouches for every one of them."""
-    places = range(len(proposals_of(answer)))
-    calls = [story.calls.get((turn, place)) for place in places]
-    offers = [offer_at(story, turn, place) for place, call in zip(places, calls, strict=True) if call]
+def _label_of_results(story: Story, turn: int, answer: Completion, *, told: Label) -> Label:
+    """A third party's, unless somebody vouches for every one of them; and for no more readers than what was `told`."""
+    calls = [story.calls.get((turn, place)) for place in range(len(proposals_of(answer)))]
+    kept = [] if calls else [Label()]
+    for place, call in enumerate(calls):
+        if call is None or call.failed:
+            kept.append(Label())
+        if call is not None:
+            known = LABELS in story.flags
+            outputs = outputs_of(story, turn, place) if known else offer_at(story, turn, place).outputs
+            kept += [one.label for one in outputs if not one.field][:1] or [Label()]
+            kept += [Label(integrity=Integrity.SYSTEM, readers=one.readers) for one in outputs]
+    if LABELS in story.flags:
+        kept.append(Label(integrity=Integrity.SYSTEM, readers=told.readers))
     ends = [story.children.get(call.effect.id) for call in calls if call]
-    roots = [[one.label for one in offer.outputs if not one.field][:1] or [Label()] for offer in offers]
-    kept = [Label(integrity=Integrity.SYSTEM, readers=one.readers) for offer in offers for one in offer.outputs]
-    kept += [end.label for end in ends if end]
-    if not calls or any(call is None or call.failed for call in calls):
-        kept.append(Label())
-    return joined((*(one for root in roots for one in root), *kept))
+    return joined((*kept, *(end.label for end in ends if end)))
 
 
 def call_id(story: Story, turn: int, place: int) -> str:
