@@ -1,4 +1,4 @@
-"""What could be confused: names that look alike, values that are spelled alike, clocks that disagree, and tenants.
+"""What could be confused: names that look alike, values that are spelled alike, and clocks that disagree.
 
 Each test is one fault of the list in docs/explanation/conformance.md; others of that list stand where their parts are.
 """
@@ -6,37 +6,27 @@ Each test is one fault of the list in docs/explanation/conformance.md; others of
 from __future__ import annotations
 
 import asyncio
-import inspect
 import math
 import posixpath
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assent.ledger import commands
-from assent.ledger.budgets import Hold, Unit, Window
 from assent.ledger.decisions import Verdict
-from assent.ledger.effects import Effect, EffectState, Move
+from assent.ledger.effects import EffectState
 from assent.ledger.intents import Intent, intent_bytes, intent_digest
-from assent.ledger.journals import Note, content, note
-from assent.ledger.ports import LedgerStore
-from assent.ledger.rates import Count
-from assent.ledger.reviews import ReviewState
 from assent.policy.approvals import Approval
 from assent.policy.principals import KnownPrincipal, check_principal, is_principal, is_role
 from assent.primitives.canonical import canonical, parse
 from assent.primitives.digests import Digest, digest
-from assent.primitives.errors import AssentError, Malformed, NotFound, Refused
-from assent.primitives.ids import ReviewId, TenantId
+from assent.primitives.errors import AssentError, Malformed, Refused
 from assent.testing.benches import ANN
-from assent.testing.calls import intent_to
 from assent.testing.clocks import SetClock
-from assent.testing.desks import ACME, GLOBEX, Desk
+from assent.testing.desks import ACME, Desk
 from assent.testing.ledgers import LedgerFolder
 from tests.attacks.rig import Rig, rig
 
@@ -283,133 +273,6 @@ def test_clock_of_a_node_that_disagrees_with_the_databases_opens_no_review(tmp_p
             assert refused.value.code == "clock_skewed"
             allowed = await desk.accept()  # what opens no review is not held up
             assert allowed.state is EffectState.DISPATCHED
-
-    asyncio.run(body())
-    assert folder.verify().ok
-
-
-# Tenants: every read and every command of the port, with another tenant's ids
-
-THEIR_COUNT = Count("rate:theirs", Window.ALL)
-
-
-async def _counted(store: Any) -> int:
-    return sum(await store.counted(GLOBEX, [THEIR_COUNT]))
-
-
-READS = {
-    "effect": lambda s, theirs: s.effect(GLOBEX, theirs.id),
-    "effect_by_key": lambda s, theirs: s.effect_by_key(GLOBEX, "their-key"),
-    "effects": lambda s, theirs: s.effects(GLOBEX, run="their-run", limit=99),
-    "review": lambda s, theirs: s.review(GLOBEX, ReviewId(theirs.review)),
-    "reviews": lambda s, theirs: s.reviews(GLOBEX, states=tuple(ReviewState), limit=99),
-    "precedents": lambda s, theirs: s.precedents(GLOBEX, theirs.operation, "agent:writer", limit=99),
-    "history": lambda s, theirs: s.history(GLOBEX, msgspec.structs.replace(theirs, tenant=GLOBEX)),
-    "histories": lambda s, theirs: s.histories(GLOBEX, "their-run", limit=99),
-    "budgets": lambda s, theirs: s.budgets(GLOBEX, limit=99),
-    "counted": lambda s, theirs: _counted(s),
-    "journal": lambda s, theirs: s.journal(GLOBEX, "session", "theirs"),
-    "journals": lambda s, theirs: s.journals(GLOBEX, "session", limit=99),
-    "notes": lambda s, theirs: s.notes(GLOBEX, "session", "theirs"),
-    "contents": lambda s, theirs: s.contents(GLOBEX, [digest(b"theirs")]),
-    "records": lambda s, theirs: s.records(GLOBEX, after=0, limit=99),
-    "records_at": lambda s, theirs: s.records_at(GLOBEX, [theirs.first_seq, theirs.last_seq]),
-    "size": None,  # its own first entry is all there is
-    "names": lambda s, theirs: s.names(GLOBEX, "their", limit=99),
-    "policy_revision": lambda s, theirs: s.policy_revision(GLOBEX, digest(b"their policy")),
-    "active_policy": lambda s, theirs: s.active_policy(GLOBEX),
-    "leases": None,  # nodes belong to no tenant
-}
-
-
-def _noted(before: int, type_: str) -> Note:
-    return note(kind="session", id_="theirs", before=before, state="open", owned=False, type_=type_, body={})
-
-
-WRITES = {
-    "Dispatch": lambda d, theirs, granted: d.scribe.dispatch(msgspec.structs.replace(granted, tenant=GLOBEX)),
-    "Settle": lambda d, theirs, granted: d.scribe.settle(tenant=GLOBEX, effect=theirs.id, seq=theirs.last_seq),
-    "Judge": lambda d, theirs, granted: d.scribe.judge(
-        msgspec.structs.replace(theirs, tenant=GLOBEX, state=EffectState.UNKNOWN), Move.SUCCEED
-    ),
-    "AnswerReview": lambda d, theirs, granted: d.scribe.answer(GLOBEX, theirs.review, by="person:bob"),
-    "EscalateReview": lambda d, theirs, granted: commands.EscalateReview(
-        tenant=GLOBEX, review=ReviewId(theirs.review), by="person:bob"
-    ),
-    "Withdraw": lambda d, theirs, granted: d.scribe.withdraw(msgspec.structs.replace(granted, tenant=GLOBEX)),
-    "DismissStop": lambda d, theirs, granted: commands.DismissStop(tenant=GLOBEX, effect=theirs.id, by="person:bob"),
-    "WriteNotes": lambda d, theirs, granted: commands.WriteNotes(
-        tenant=GLOBEX, fence=d.scribe.fence, notes=(_noted(theirs.last_seq, "session.reset"),)
-    ),
-    "ActivatePolicy": lambda d, theirs, granted: commands.ActivatePolicy(
-        tenant=GLOBEX, revision=digest(b"mine"), text="mine", by="person:bob", expected=digest(b"their policy")
-    ),
-}  # fmt: skip
-OF_NO_TENANT = {"TakeLease", "RenewLease", "ReleaseLease", "FenceOut"}
-OF_ONES_OWN = {"Accept", "ExpireReviews", "OpenLog", "KeepCheckpoint"}  # these name nothing that could be another's
-
-
-def test_canary_knows_every_read_and_every_command_of_the_port():
-    reads = {name for name, _ in inspect.getmembers(LedgerStore, inspect.isfunction) if not name.startswith("_")}
-    assert set(READS) == reads - {"apply"}
-    every = {one.__name__ for one in commands.Command.__subclasses__() if one.__module__ == commands.__name__}
-    assert set(WRITES) | OF_NO_TENANT | OF_ONES_OWN == every
-
-
-class _AsOwner:
-    """A store that reads for the owner, whoever is named."""
-
-    def __init__(self, store: LedgerStore) -> None:
-        self._store = store
-
-    def __getattr__(self, name: str) -> Any:
-        read = getattr(self._store, name)
-
-        def for_the_owner(_: TenantId, *values: Any, **named: Any) -> Any:
-            owned = [msgspec.structs.replace(one, tenant=ACME) if isinstance(one, Effect) else one for one in values]
-            return read(ACME, *owned, **named)
-
-        return for_the_owner
-
-
-def test_nothing_of_a_tenant_is_told_to_another_and_nothing_of_it_changes(tmp_path):
-    clock = SetClock()
-    folder = LedgerFolder(tmp_path, clock=clock)
-
-    async def body() -> None:
-        with folder.opened() as store:
-            desk = await Desk(store, clock).start()
-            theirs = await desk.take(
-                desk.scribe.accept(intent_to(ACME, key="their-key", run="their-run"), Verdict.REVIEW)
-            )
-            granted = await desk.granted(ACME)
-            few = (Hold(scope="tenant", unit=Unit.CALLS, window=Window.ALL, amount=1, limit=9), THEIR_COUNT.hold(9))
-            await desk.settle(await desk.accept(ACME, holds=few))
-            begun = _noted(-1, "session.opened")
-            await store.apply(
-                commands.WriteNotes(
-                    tenant=ACME, fence=desk.scribe.fence, notes=(begun,), contents=(content(b"theirs"),)
-                )
-            )
-            await store.apply(
-                commands.ActivatePolicy(
-                    tenant=ACME, revision=digest(b"their policy"), text="theirs", by=ANN, expected=""
-                )
-            )
-            before = await store.records(ACME, after=-1, limit=1_000)
-            for name, read in READS.items():
-                if read is not None:
-                    assert await read(_AsOwner(store), theirs), f"{name} tells the owner nothing: this canary is deaf"
-                    assert not await read(store, theirs), name
-            for name, write in WRITES.items():
-                with pytest.raises(AssentError) as refused:
-                    await store.apply(write(desk, theirs, granted))
-                assert isinstance(refused.value, (NotFound, Refused)) or refused.value.code in (
-                    "journal_moved", "policy_moved", "effect_moved",
-                ), name  # fmt: skip
-            assert await store.apply(commands.ExpireReviews(tenant=GLOBEX)) == 0
-            assert await store.records(ACME, after=-1, limit=1_000) == before
-            assert await store.size(GLOBEX) == 0
 
     asyncio.run(body())
     assert folder.verify().ok
