@@ -75,11 +75,14 @@ class Replayed:
 
     def take(self, asked: Asked, at_ms: int, decision: Decision) -> None:
         """It was decided so."""
-        if decision.verdict is not Verdict.DENY:
-            self._before.update(self._places(asked, at_ms).values())
+        if decision.verdict is not Verdict.DENY and (places := self._places(asked, at_ms)):
+            self._before.update(places.values())
 
     def _places(self, asked: Asked, at_ms: int) -> dict[str, tuple[Count, int]]:
-        names = self._engine.counts(asked.intent.operation) & COUNTS.keys()
+        read = self._engine.counts(asked.intent.operation)
+        if not read:
+            return {}
+        names = read & COUNTS.keys()
         counts = ((name, count_of(asked.intent, name)) for name in sorted(names))
         return {name: (count, window_start_ms(count.window, at_ms)) for name, count in counts if count is not None}
 
