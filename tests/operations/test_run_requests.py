@@ -218,7 +218,12 @@ def test_step_that_takes_its_time_is_broken_off_when_another_process_asks_for_th
             run = await one.runs.begin(TENANT, runner, "sleep", by=ANN)
             doing = asyncio.create_task(one.runs.drive(TENANT, run))
             open_ = (EffectState.DISPATCHED,)
-            while not await other.host._store.effects(TENANT, states=open_, run=run, limit=9):  # noqa: ASYNC110
+
+            async def sleeps() -> bool:
+                begun = await other.host._store.effects(TENANT, states=open_, run=run, limit=9)
+                return any(one.operation == "shell.run" for one in begun)
+
+            while not await sleeps():  # noqa: ASYNC110 (what is waited for is on record, and nobody rings)
                 await asyncio.sleep(0.02)
             await other.runs.ask(TENANT, run, "cancel", by=ANN)
             assert (await doing).state == "cancelled"

@@ -182,7 +182,8 @@ def test_readers_are_kept_where_something_goes_to_a_host() -> None:
     ("effect", "facts", "readers", "permitted"),
     [
         (EffectClass.WRITE, Facts(path="a"), ("person:ann",), False),
-        (EffectClass.IRREVERSIBLE, Facts(program="sh"), ("person:ann",), False),
+        (EffectClass.IRREVERSIBLE, Facts(path=".", program="sh"), ("person:ann",), False),
+        (EffectClass.IRREVERSIBLE, Facts(program="a function of the host"), ("person:ann",), True),
         (EffectClass.WRITE, Facts(path="a"), ("person:ann", "workspace"), True),
         (EffectClass.WRITE, Facts(path="a"), None, True),
         (EffectClass.READ, Facts(path="a"), ("person:ann",), True),

@@ -262,7 +262,7 @@ def _sinks(facts: Facts, contract: OperationContract, person: str) -> list[str]:
     found = [f"host:{facts.host}"] if facts.host else []
     if contract.tells:
         found.append(person)
-    if contract.effect is not EffectClass.READ and not facts.host and (facts.path or facts.program):
+    if contract.effect is not EffectClass.READ and not facts.host and facts.path:
         found.append(WORKSPACE)
     return found
 
