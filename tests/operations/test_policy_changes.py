@@ -150,7 +150,7 @@ def test_approved_change_that_nobody_carried_out_is_decided_by_the_rules_of_the_
     asyncio.run(body())
 
 
-def test_agent_may_not_even_ask_and_a_lie_about_the_revision_changes_nothing(tmp_path: Path) -> None:
+def test_agent_may_not_even_ask_and_the_record_names_the_call_and_nobody_else(tmp_path: Path) -> None:
     async def body() -> None:
         async with installation(tmp_path) as node:
             active = await node.policies.active_revision(TENANT)
@@ -174,12 +174,34 @@ def test_agent_may_not_even_ask_and_a_lie_about_the_revision_changes_nothing(tmp
                 assert (await asked(ANN, **change)).effect.code == "arguments_invalid"
             done = await approved(node, await asked(ANN, pieces=(), text=[content(b"never kept").digest]))
             assert (done.effect.state, done.effect.code) == (EffectState.REVOKED, "arguments_invalid")
+            spoofed = Wish(
+                tenant=TENANT, operation=NAME, arguments=honest, principal=ANN, provenance=TYPED, contents=(piece,),
+                key="person:bob",
+            )  # fmt: skip
+            assert (await approved(node, await node.gate.perform(spoofed))).effect.state is EffectState.SUCCEEDED
+            records = await node.host._store.records(TENANT, after=-1, limit=500)
+            assert [one.body["by"] for one in records if one.type == "policy.activated"] == [ANN, "call person:bob"]
+
+    asyncio.run(body())
+
+
+def test_text_that_is_not_the_revision_it_is_said_to_be_changes_nothing(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with installation(tmp_path) as node:
+            active = await node.policies.active_revision(TENANT)
+            assert active is not None
+            piece = content(TIGHTER.encode())
+            honest = {"revision": node.policies.built(TIGHTER).revision, "replaces": active[0], "text": [piece.digest]}
             looser = content(LOOSER.encode())
             lies: list[tuple[dict[str, Any], Any]] = [
                 ({"revision": active[0]}, (piece,)), ({"text": [looser.digest]}, (looser,))
             ]  # fmt: skip
             for lie, pieces in lies:
-                done = await approved(node, await asked(ANN, pieces=pieces, **lie))
+                said = Wish(
+                    tenant=TENANT, operation=NAME, arguments={**honest, **lie}, principal=ANN, provenance=TYPED,
+                    contents=pieces,
+                )  # fmt: skip
+                done = await approved(node, await node.gate.perform(said))
                 assert (done.effect.state, done.effect.code) == (EffectState.FAILED, "policy_moved")
             assert await in_force(node) == STARTER
 

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from assent.bootstrap.connector_folder import ConnectorFolder
     from assent.bootstrap.settings_agents import ModelSettings
 
-_ASSISTANT: tuple[Operation, ...] = (
+_OWN: tuple[Operation, ...] = (
     *(one.operation for one in offered(ASSISTANT)), SKILL, MEMORY_SEARCH, AGENTS_FIND, POLICY_ACTIVATE,
 )  # fmt: skip
 
 _AS_IT_IS = SearchSettings()
 _SYSTEM_PATH = ":".join(sorted(PROGRAM_FOLDERS))
 
-STANDARD: tuple[Operation, ...] = (*BUILTIN, *_ASSISTANT, *model_operations(()))
+STANDARD: tuple[Operation, ...] = (*BUILTIN, *_OWN, *model_operations(()))
 """What is offered where nothing was declared and nothing admitted."""
 
 
@@ -53,7 +53,7 @@ def offering(
     files = _files_search(search)
     found = (files if one.contract.name == files.contract.name else one for one in shelf.operations())
     web = [WebSearch(search.endpoint)] if search.endpoint else []
-    return (*found, *web, *_ASSISTANT, *model_operations(models))
+    return (*found, *web, *_OWN, *model_operations(models))
 
 
 def _files_search(search: SearchSettings) -> Operation:

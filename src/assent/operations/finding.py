@@ -12,18 +12,16 @@ from typing import Any
 from assent.execution.attestations import ConfinementClass
 from assent.execution.obligations import Obligations
 from assent.execution.orders import FunctionOrder
-from assent.ledger.connectors.unobserved import Unobserved
 from assent.ledger.contracts import (
     Argument,
     EffectClass,
     Idempotency,
     OperationContract,
     Output,
-    contract_digest,
     read_arguments,
 )
 from assent.ledger.operations import Facts, Place
-from assent.primitives.canonical import canonical
+from assent.operations.own_functions import OwnFunction
 from assent.primitives.errors import Malformed
 from assent.primitives.labels import Integrity
 from assent.registry.agents import Entry
@@ -46,7 +44,7 @@ DELEGATES = Argument(
 )
 
 
-class AgentsFind(Unobserved):
+class AgentsFind(OwnFunction):
     """Find other agents."""
 
     contract = OperationContract(
@@ -62,11 +60,6 @@ class AgentsFind(Unobserved):
         ),
     )
 
-    @property
-    def definition(self) -> str:
-        """What the function is asked for as."""
-        return contract_digest(self.contract)
-
     def facts(self, arguments: dict[str, Any], place: Place) -> Facts:  # noqa: ARG002 (the protocol's)
         """Nothing but that it is well-formed."""
         self._given(arguments)
@@ -81,12 +74,7 @@ class AgentsFind(Unobserved):
     ) -> FunctionOrder:
         """The order for the function lane. Raises Malformed: `arguments_invalid`."""
         asked = {**self._given(arguments), "tenant": place.tenant}
-        return FunctionOrder(
-            function=NAME,
-            definition=self.definition,
-            arguments=canonical(asked).decode(),
-            limits=obligations.limits,
-        )
+        return self.order(asked, obligations)
 
     def _given(self, arguments: dict[str, Any]) -> dict[str, Any]:
         given = read_arguments(self.contract, arguments)

@@ -182,7 +182,7 @@ class Policies:
             if row is None or not self._stands(row, engine):
                 raise
             return Activated(revision=engine.revision, number=row.number, changed=False, report=report)  # another did
-        self.forget(tenant)
+        self.forget(tenant)  # and not kept: a call that was let through does this in another thread
         return Activated(revision=engine.revision, number=number, changed=True, report=report)
 
     def _stands(self, row: ActivePolicy, engine: Engine) -> bool:

@@ -18,13 +18,11 @@ from msgspec.structs import replace
 from assent.execution.attestations import ConfinementClass
 from assent.execution.obligations import Obligations
 from assent.execution.orders import FunctionOrder
-from assent.ledger.connectors.unobserved import Unobserved
 from assent.ledger.contracts import (
     Argument,
     EffectClass,
     Idempotency,
     OperationContract,
-    contract_digest,
     read_arguments,
 )
 from assent.ledger.intents import Intent
@@ -35,10 +33,10 @@ from assent.ledger.ports import LedgerStore
 from assent.operations.backtests import BackTest, BackTests, Period
 from assent.operations.gate import Gate
 from assent.operations.identity.callers import Caller
+from assent.operations.own_functions import OwnFunction
 from assent.operations.policies import Policies
 from assent.operations.wishes import Answer
 from assent.policy.comparing import Comparison
-from assent.primitives.canonical import canonical
 from assent.primitives.clock import Clock
 from assent.primitives.errors import Conflict, Malformed, NotFound
 from assent.primitives.ids import TenantId
@@ -50,7 +48,7 @@ LOOK_BACK_MS = 30 * 86_400_000
 """How far back recorded calls are decided again to show what a proposal would have changed."""
 
 
-class PolicyActivate(Unobserved):
+class PolicyActivate(OwnFunction):
     """Put another policy in force."""
 
     contract = OperationContract(
@@ -73,17 +71,12 @@ class PolicyActivate(Unobserved):
         floor=ConfinementClass.LOCAL_WEAK,
     )  # fmt: skip
 
-    @property
-    def definition(self) -> str:
-        """What the function is asked for as."""
-        return contract_digest(self.contract)
-
     def facts(self, arguments: dict[str, Any], place: Place) -> Facts:
         """How large it is, as far as its text is there: policy tests suppose calls without it."""
         return Facts(payload_bytes=len(place.contents.get(self._piece(arguments), b"")))
 
     def plan(self, arguments: dict[str, Any], place: Place, obligations: Obligations, key: str) -> FunctionOrder:
-        """The order for the function lane; the entry of the activation names the call by its `key`.
+        """The order for the function lane; the entry of the activation names the call, and never a person.
 
         Raises:
             Malformed: `arguments_invalid`.
@@ -93,11 +86,9 @@ class PolicyActivate(Unobserved):
             raise Malformed("arguments_invalid", "the piece that `text` names is not there")
         said = {
             "tenant": place.tenant, "text": text.decode(), "revision": given["revision"],
-            "replaces": given["replaces"], "signatures": list(given.get("signatures") or ()), "by": key,
+            "replaces": given["replaces"], "signatures": list(given.get("signatures") or ()), "by": f"call {key}",
         }  # fmt: skip
-        return FunctionOrder(
-            function=NAME, definition=self.definition, arguments=canonical(said).decode(), limits=obligations.limits
-        )
+        return self.order(said, obligations)
 
     def _piece(self, arguments: dict[str, Any]) -> str:
         given = read_arguments(self.contract, arguments)

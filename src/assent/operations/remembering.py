@@ -11,18 +11,16 @@ from typing import Any
 from assent.execution.attestations import ConfinementClass
 from assent.execution.obligations import Obligations
 from assent.execution.orders import FunctionOrder
-from assent.ledger.connectors.unobserved import Unobserved
 from assent.ledger.contracts import (
     Argument,
     EffectClass,
     Idempotency,
     OperationContract,
-    contract_digest,
     read_arguments,
 )
 from assent.ledger.operations import Facts, Place
 from assent.memory.fragments import FRAGMENTS_MAX, QUERY_CHARACTERS_MAX, Recalled
-from assent.primitives.canonical import canonical
+from assent.operations.own_functions import OwnFunction
 from assent.primitives.errors import Malformed
 
 NAME = "memory.search"
@@ -39,7 +37,7 @@ QUERY = Argument(
 LIMIT = Argument(name="limit", kind="integer", help=f"how many pieces at most, up to {FRAGMENTS_MAX}", default=5)
 
 
-class MemorySearch(Unobserved):
+class MemorySearch(OwnFunction):
     """Recall what fits a question."""
 
     contract = OperationContract(
@@ -62,11 +60,6 @@ class MemorySearch(Unobserved):
         floor=ConfinementClass.LOCAL_WEAK,
     )
 
-    @property
-    def definition(self) -> str:
-        """What the function is asked for as."""
-        return contract_digest(self.contract)
-
     def facts(self, arguments: dict[str, Any], place: Place) -> Facts:  # noqa: ARG002 (the protocol's)
         """How much is asked."""
         return Facts(payload_bytes=len(self._given(arguments)["query"].encode()))
@@ -80,12 +73,7 @@ class MemorySearch(Unobserved):
     ) -> FunctionOrder:
         """The order for the function lane. Raises Malformed: `arguments_invalid`."""
         asked = {**self._given(arguments), "tenant": place.tenant}
-        return FunctionOrder(
-            function=NAME,
-            definition=self.definition,
-            arguments=canonical(asked).decode(),
-            limits=obligations.limits,
-        )
+        return self.order(asked, obligations)
 
     def _given(self, arguments: dict[str, Any]) -> dict[str, Any]:
         given = read_arguments(self.contract, arguments)

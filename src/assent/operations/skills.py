@@ -12,24 +12,22 @@ from assent.execution.attestations import ConfinementClass
 from assent.execution.obligations import Obligations
 from assent.execution.orders import FunctionOrder
 from assent.ledger.connectors.paths import PATH_BYTES_MAX
-from assent.ledger.connectors.unobserved import Unobserved
 from assent.ledger.contracts import (
     Argument,
     EffectClass,
     Idempotency,
     OperationContract,
-    contract_digest,
     read_arguments,
 )
 from assent.ledger.operations import Facts, Place
-from assent.primitives.canonical import canonical
+from assent.operations.own_functions import OwnFunction
 from assent.reasoning.skills import FILE, NAME_CHARACTERS_MAX
 
 NAME = "assistant.skill"
 SHA256_BYTES_MAX = 71
 
 
-class SkillRead(Unobserved):
+class SkillRead(OwnFunction):
     """Read a file of a skill."""
 
     contract = OperationContract(
@@ -53,11 +51,6 @@ class SkillRead(Unobserved):
         floor=ConfinementClass.LOCAL_WEAK,
     )
 
-    @property
-    def definition(self) -> str:
-        """What the function is asked for as."""
-        return contract_digest(self.contract)
-
     def facts(self, arguments: dict[str, Any], place: Place) -> Facts:  # noqa: ARG002 (the protocol's)
         """Nothing but that it is well-formed."""
         read_arguments(self.contract, arguments)
@@ -72,12 +65,7 @@ class SkillRead(Unobserved):
     ) -> FunctionOrder:
         """The order for the function lane. Raises Malformed: `arguments_invalid`."""
         given = read_arguments(self.contract, arguments)
-        return FunctionOrder(
-            function=NAME,
-            definition=self.definition,
-            arguments=canonical(given).decode(),
-            limits=obligations.limits,
-        )
+        return self.order(given, obligations)
 
 
 SKILL = SkillRead()
